@@ -1,0 +1,120 @@
+// Ranks talking to each other: what the engine asks of a transport.
+//
+// Three transports fill the same table: comm_self.c (one rank, no MPI), comm_shm.c (ranks of one node,
+// through an MPI shared-memory window) and comm_mpi.c (anything, through MPI messages).
+// Every call marked "collective" is made by every rank, in the same order.
+//
+// A unit's flat buffer of `total` elements is cut into one contiguous range per rank: rank r owns
+// [bounds[r], bounds[r + 1]). Ranges may be empty. Counts are elements, never bytes.
+#ifndef ZERO_COMM_H
+#define ZERO_COMM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What travelled, for the traffic table. CONTROL: chunk norms, losses, flags, hashes. OUTSIDE: gathers that are
+// not part of a training step (start-up, evaluation, sampling).
+typedef enum {
+  ZERO_WIRE_REDUCE,
+  ZERO_WIRE_GATHER,
+  ZERO_WIRE_CONTROL,
+  ZERO_WIRE_OUTSIDE,
+  ZERO_WIRE_CATEGORIES
+} ZeroWire;
+
+typedef struct ZeroComm ZeroComm;
+
+// One reduce-scatter under way. The caller fills the first block; the transport keeps the rest.
+typedef struct {
+  const void *full;     // this rank's gradient of the whole unit, in memory from comm->alloc
+  ZeroType type;        // wire type
+  const size_t *bounds; // (size + 1) borders, the same on every rank
+  float *acc;           // this rank's fp32 accumulator for its own range
+  int overwrite;        // 1: rank 0's piece overwrites acc (first accumulation step), 0: it is added
+
+  int active; // begun and not yet known to be reusable
+  int finished;
+  uint64_t ticket;
+  void *state;
+} ZeroReduce;
+
+// One all-gather under way.
+typedef struct {
+  const void *shard; // this rank's own range (bounds[rank+1] - bounds[rank] elements), in memory from comm->alloc
+  void *full;        // where the whole unit is put; shard may lie inside it, at its own place
+  ZeroType type;
+  const size_t *bounds;
+  ZeroWire wire; // category to count it in: ZERO_WIRE_GATHER or ZERO_WIRE_OUTSIDE
+
+  int active;
+  void *state;
+} ZeroGather;
+
+struct ZeroComm {
+  const char *name; // "self", "shm", "mpi"
+  int rank, size;
+  int node_rank, node_size;
+  ZeroDevice *device;
+  void *impl;
+
+  // Memory that a transport can reach from other ranks (shm: in the window; else device memory).
+  // Collective; `bytes` may differ from rank to rank and may be 0 (a non-NULL pointer comes back all the
+  // same). Zeroed, aligned to 64 bytes, in the ledger under `category`.
+  void *(*alloc)(ZeroComm *, size_t bytes, ZeroMemory category);
+  void (*free)(ZeroComm *, void *ptr); // collective
+
+  // Reduce-scatter. begin says that `full` is written and returns at once; finish adds the pieces of all
+  // ranks, in rank order 0, 1, 2 …, into acc; reusable returns when no rank will read `full` any more.
+  // Several may be begun before the first is finished; they finish in the order in which they began.
+  // All three collective. A rank sends total - own elements.
+  void (*reduce_begin)(ZeroComm *, ZeroReduce *);
+  void (*reduce_finish)(ZeroComm *, ZeroReduce *);
+  void (*reduce_reusable)(ZeroComm *, ZeroReduce *);
+
+  // All-gather. The ranks' shards must be complete before: between writing them and gather_begin stands
+  // publish (collective), and they stay unchanged until every rank has finished its gathers and made a
+  // later collective call of control_gather. begin may return at once; finish returns when full is whole.
+  // Several may be begun before the first is finished. A rank sends (size - 1) * own elements.
+  void (*publish)(ZeroComm *);
+  void (*gather_begin)(ZeroComm *, ZeroGather *);
+  void (*gather_finish)(ZeroComm *, ZeroGather *);
+
+  // all[offsets[r]..offsets[r+1]) = rank r's `mine`; doubles; collective and a barrier.
+  void (*control_gather)(ZeroComm *, const double *mine, double *all, const size_t *offsets);
+  // To rank 0 alone, in pieces of bounded size by the caller: `bytes` from rank `from` (all ranks call it;
+  // from = 0 copies). out is used on rank 0.
+  void (*control_collect)(ZeroComm *, int from, const void *mine, void *out, size_t bytes);
+  // Rank 0's bytes to all; collective.
+  void (*control_broadcast)(ZeroComm *, void *data, size_t bytes);
+
+  // Ends every rank's process with this exit code; does not return.
+  void (*abort)(ZeroComm *, int code);
+  void (*destroy)(ZeroComm *); // collective; finalizes MPI where this transport started it
+
+  // Payload bytes this rank has sent (shm: what its peers have read from it) since the last reset.
+  // Exact after a control_gather.
+  uint64_t (*sent)(ZeroComm *, ZeroWire);
+  void (*reset_sent)(ZeroComm *); // collective
+};
+
+// name: "self", "shm", "mpi" or NULL: the ZERO_COMM variable, else shm for several ranks on one node, mpi
+// across nodes, self without a launcher (mpirun, srun). Starts MPI if a launcher is there or the name needs
+// it. A forced transport that cannot work is an error that ends all ranks with exit code 1; shm chosen by
+// itself whose file system is too small falls back to mpi with a message (checked against need_bytes, what
+// this rank will allocate, when the engine is created).
+ZeroComm *zero_comm_create(const char *name);
+// Collective: makes sure that the transport can hold need_bytes per rank; may switch a shm that was not
+// forced to mpi (one line on stderr), or end all ranks if it was forced. Call it before the first alloc.
+void zero_comm_reserve(ZeroComm *, size_t need_bytes);
+void zero_comm_destroy(ZeroComm *);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,271 @@
+// Transport through MPI messages: works for any ranks, on one node or on many.
+//
+// A reduce-scatter sends every peer its range of this rank's gradient, in tiles, straight out of the gradient
+// buffer; the owner of a range receives them source by source, in rank order, into a ring of staging tiles
+// and adds each into its accumulator. An all-gather receives straight into place.
+// Messages between two ranks with one tag keep their order, and all ranks make the same calls in the same
+// order, so several operations may be under way without telling their messages apart.
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm_impl.h"
+
+#define TILE_BYTES ((size_t)1 << 20)     // a reduce-scatter's message; a multiple of every element's size
+#define RING_TILES 4                     // staging tiles: one is added while the others arrive
+#define GATHER_BYTES ((size_t)256 << 20) // an all-gather's longest message; far below INT_MAX bytes
+
+enum { TAG_REDUCE = 1, TAG_GATHER, TAG_CONTROL };
+
+typedef struct {
+  char *ring;                          // RING_TILES * TILE_BYTES; NULL until it is needed
+  uint64_t sent[ZERO_WIRE_CATEGORIES]; // payload bytes given to MPI_Isend
+} Mpi;
+
+// Requests of one operation. They grow as messages are posted and go when the operation ends.
+typedef struct {
+  MPI_Request *items;
+  int count, capacity;
+} Requests;
+
+static MPI_Comm world_of(ZeroComm *comm) {
+  return zero_transport(comm)->world;
+}
+
+static MPI_Request *next_request(Requests *requests) {
+  if (requests->count == requests->capacity) {
+    int capacity = requests->capacity > 0 ? 2 * requests->capacity : 16;
+    MPI_Request *items = realloc(requests->items, (size_t)capacity * sizeof(*items));
+    if (items == NULL) zero_fatal("no memory for %d MPI requests", capacity);
+    requests->items = items;
+    requests->capacity = capacity;
+  }
+  return &requests->items[requests->count++];
+}
+
+// MPI counts are ints.
+static int message_bytes(size_t bytes) {
+  if (bytes > INT_MAX) zero_fatal("a message of %zu bytes was asked for; MPI takes up to %d", bytes, INT_MAX);
+  return (int)bytes;
+}
+
+static Requests *new_requests(void) {
+  Requests *requests = calloc(1, sizeof(*requests));
+  if (requests == NULL) zero_fatal("no memory for MPI requests");
+  return requests;
+}
+
+// Open MPI yields the core while it waits where it knows of more ranks than cores (mpirun --oversubscribe).
+static void end_requests(Requests *requests) {
+  ZERO_MPI(MPI_Waitall(requests->count, requests->items, MPI_STATUSES_IGNORE));
+  free(requests->items);
+  free(requests);
+}
+
+// Sends bytes to a peer in messages of at most `step` bytes, counting them.
+static void send(ZeroComm *comm, Requests *requests, int to, const char *data, size_t bytes, size_t step, int tag,
+                 ZeroWire wire) {
+  Mpi *mpi = comm->impl;
+  for (size_t at = 0; at < bytes; at += step) {
+    size_t part = bytes - at < step ? bytes - at : step;
+    ZERO_MPI(MPI_Isend(data + at, message_bytes(part), MPI_BYTE, to, tag, world_of(comm), next_request(requests)));
+    mpi->sent[wire] += part;
+  }
+}
+
+static void receive(ZeroComm *comm, Requests *requests, int from, char *data, size_t bytes, size_t step, int tag) {
+  for (size_t at = 0; at < bytes; at += step) {
+    size_t part = bytes - at < step ? bytes - at : step;
+    ZERO_MPI(MPI_Irecv(data + at, message_bytes(part), MPI_BYTE, from, tag, world_of(comm), next_request(requests)));
+  }
+}
+
+void zero_comm_mpi_reserve(ZeroComm *comm) {
+  Mpi *mpi = comm->impl;
+  if (mpi->ring == NULL && comm->size > 1) mpi->ring = zero_malloc(RING_TILES * TILE_BYTES, ZERO_MEM_COMM);
+}
+
+static void reduce_begin(ZeroComm *comm, ZeroReduce *reduce) {
+  size_t element = zero_type_size(reduce->type);
+  Requests *requests = new_requests();
+  // Each rank starts with the peer after it, so that they do not all send to rank 0 first.
+  for (int i = 1; i < comm->size; i++) {
+    int to = (comm->rank + i) % comm->size;
+    const char *piece = (const char *)reduce->full + reduce->bounds[to] * element;
+    send(comm, requests, to, piece, zero_span(reduce->bounds, to, element), TILE_BYTES, TAG_REDUCE, ZERO_WIRE_REDUCE);
+  }
+  reduce->state = requests;
+  reduce->active = 1;
+  reduce->finished = 0;
+}
+
+// The tiles of one reduce-scatter that come in over the wire, numbered source by source.
+typedef struct {
+  size_t own;      // elements of this rank's range
+  size_t per_tile; // elements of a tile, the last of a source's may be shorter
+  size_t tiles;    // tiles of one source
+} Tiling;
+
+static size_t tile_elements(const Tiling *tiling, size_t tile) {
+  size_t first = tile * tiling->per_tile;
+  return tiling->own - first < tiling->per_tile ? tiling->own - first : tiling->per_tile;
+}
+
+static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
+  if (!reduce->active || reduce->finished) return;
+  reduce->finished = 1;
+  zero_comm_mpi_reserve(comm);
+  Mpi *mpi = comm->impl;
+  ZeroDevice *device = comm->device;
+  size_t element = zero_type_size(reduce->type);
+  Tiling tiling = {.own = reduce->bounds[comm->rank + 1] - reduce->bounds[comm->rank],
+                   .per_tile = TILE_BYTES / element};
+  tiling.tiles = (tiling.own + tiling.per_tile - 1) / tiling.per_tile;
+  if (tiling.own == 0) return;
+
+  MPI_Request pending[RING_TILES];
+  size_t arriving = (size_t)(comm->size - 1) * tiling.tiles;
+  size_t posted = 0, taken = 0;
+  for (int source = 0; source < comm->size; source++) {
+    int overwrite = reduce->overwrite && source == 0;
+    if (source == comm->rank) {
+      const char *piece = (const char *)reduce->full + reduce->bounds[comm->rank] * element;
+      device->add(device, reduce->acc, piece, reduce->type, tiling.own, overwrite);
+      continue;
+    }
+    for (size_t tile = 0; tile < tiling.tiles; tile++, taken++) {
+      for (; posted < arriving && posted < taken + RING_TILES; posted++) {
+        int peer = (int)(posted / tiling.tiles);
+        if (peer >= comm->rank) peer++;
+        size_t bytes = tile_elements(&tiling, posted % tiling.tiles) * element;
+        size_t slot = posted % RING_TILES;
+        ZERO_MPI(MPI_Irecv(mpi->ring + slot * TILE_BYTES, message_bytes(bytes), MPI_BYTE, peer, TAG_REDUCE,
+                           world_of(comm), &pending[slot]));
+      }
+      size_t slot = taken % RING_TILES;
+      ZERO_MPI(MPI_Wait(&pending[slot], MPI_STATUS_IGNORE));
+      device->add(device, reduce->acc + tile * tiling.per_tile, mpi->ring + slot * TILE_BYTES, reduce->type,
+                  tile_elements(&tiling, tile), overwrite);
+    }
+  }
+}
+
+static void reduce_reusable(ZeroComm *comm, ZeroReduce *reduce) {
+  if (!reduce->active) return;
+  reduce_finish(comm, reduce);
+  end_requests(reduce->state);
+  reduce->state = NULL;
+  reduce->active = 0;
+}
+
+// Messages are sent when they are asked for: nothing has to be announced.
+static void publish(ZeroComm *comm) {
+  (void)comm;
+}
+
+static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
+  size_t element = zero_type_size(gather->type);
+  char *full = gather->full;
+  size_t own = zero_span(gather->bounds, comm->rank, element);
+  Requests *requests = new_requests();
+  for (int i = 1; i < comm->size; i++) {
+    int from = (comm->rank + comm->size - i) % comm->size;
+    receive(comm, requests, from, full + gather->bounds[from] * element, zero_span(gather->bounds, from, element),
+            GATHER_BYTES, TAG_GATHER);
+  }
+  for (int i = 1; i < comm->size; i++) {
+    int to = (comm->rank + i) % comm->size;
+    send(comm, requests, to, gather->shard, own, GATHER_BYTES, TAG_GATHER, ZERO_WIRE_GATHER);
+  }
+  char *place = full + gather->bounds[comm->rank] * element;
+  if (place != gather->shard && own > 0) comm->device->copy(comm->device, place, gather->shard, own);
+  gather->state = requests;
+  gather->active = 1;
+}
+
+static void gather_finish(ZeroComm *comm, ZeroGather *gather) {
+  (void)comm;
+  if (!gather->active) return;
+  end_requests(gather->state);
+  gather->state = NULL;
+  gather->active = 0;
+}
+
+// Every pair exchanges a message, an empty one too: that makes it a barrier.
+static void control_gather(ZeroComm *comm, const double *mine, double *all, const size_t *offsets) {
+  Mpi *mpi = comm->impl;
+  size_t own = zero_span(offsets, comm->rank, sizeof(double));
+  Requests *requests = new_requests();
+  for (int i = 1; i < comm->size; i++) {
+    int from = (comm->rank + comm->size - i) % comm->size;
+    ZERO_MPI(MPI_Irecv(all + offsets[from], message_bytes(zero_span(offsets, from, sizeof(double))), MPI_BYTE, from,
+                       TAG_CONTROL, world_of(comm), next_request(requests)));
+  }
+  for (int i = 1; i < comm->size; i++) {
+    int to = (comm->rank + i) % comm->size;
+    ZERO_MPI(MPI_Isend(mine, message_bytes(own), MPI_BYTE, to, TAG_CONTROL, world_of(comm), next_request(requests)));
+    mpi->sent[ZERO_WIRE_CONTROL] += own;
+  }
+  if (own > 0) memmove(all + offsets[comm->rank], mine, own);
+  end_requests(requests);
+}
+
+static void control_collect(ZeroComm *comm, int from, const void *mine, void *out, size_t bytes) {
+  if (from == 0) {
+    if (comm->rank == 0 && bytes > 0) memmove(out, mine, bytes);
+  } else if (comm->rank == from) {
+    Requests *requests = new_requests();
+    send(comm, requests, 0, mine, bytes, GATHER_BYTES, TAG_CONTROL, ZERO_WIRE_CONTROL);
+    end_requests(requests);
+  } else if (comm->rank == 0) {
+    Requests *requests = new_requests();
+    receive(comm, requests, from, out, bytes, GATHER_BYTES, TAG_CONTROL);
+    end_requests(requests);
+  }
+}
+
+static void control_broadcast(ZeroComm *comm, void *data, size_t bytes) {
+  Requests *requests = new_requests();
+  if (comm->rank == 0) {
+    for (int to = 1; to < comm->size; to++) {
+      send(comm, requests, to, data, bytes, GATHER_BYTES, TAG_CONTROL, ZERO_WIRE_CONTROL);
+    }
+  } else {
+    receive(comm, requests, 0, data, bytes, GATHER_BYTES, TAG_CONTROL);
+  }
+  end_requests(requests);
+}
+
+static uint64_t sent(ZeroComm *comm, ZeroWire wire) {
+  return ((Mpi *)comm->impl)->sent[wire];
+}
+
+static void reset_sent(ZeroComm *comm) {
+  Mpi *mpi = comm->impl;
+  memset(mpi->sent, 0, sizeof(mpi->sent));
+}
+
+static void close_mpi(ZeroComm *comm) {
+  Mpi *mpi = comm->impl;
+  zero_free(mpi->ring);
+  free(mpi);
+}
+
+void zero_comm_mpi_init(ZeroComm *comm) {
+  Mpi *mpi = calloc(1, sizeof(*mpi));
+  if (mpi == NULL) zero_fatal("no memory for transport mpi");
+  zero_comm_take_over(comm, "mpi", mpi, close_mpi);
+  comm->alloc = zero_comm_device_alloc;
+  comm->free = zero_comm_device_free;
+  comm->reduce_begin = reduce_begin;
+  comm->reduce_finish = reduce_finish;
+  comm->reduce_reusable = reduce_reusable;
+  comm->publish = publish;
+  comm->gather_begin = gather_begin;
+  comm->gather_finish = gather_finish;
+  comm->control_gather = control_gather;
+  comm->control_collect = control_collect;
+  comm->control_broadcast = control_broadcast;
+  comm->sent = sent;
+  comm->reset_sent = reset_sent;
+}

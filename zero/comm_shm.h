@@ -1,0 +1,39 @@
+// The parts of the shared-memory transport: counters that ranks sleep on, and windows that they share.
+// Nothing outside comm_shm*.c includes this.
+#ifndef ZERO_COMM_SHM_H
+#define ZERO_COMM_SHM_H
+
+#include <stdatomic.h>
+
+#include "comm_impl.h"
+
+#define ZERO_CACHE_LINE 64
+
+// A number in shared memory that only grows (modulo 2^32), on a cache line of its own. One rank at a time sets
+// it; any rank may wait until it has reached a value.
+typedef struct {
+  _Alignas(ZERO_CACHE_LINE) _Atomic uint32_t value;
+  _Atomic uint32_t sleepers; // ranks that set must wake
+} ZeroCounter;
+
+// What was written before set is seen after the wait that it ends. Waiting spins for spin_ns, then sleeps.
+void zero_counter_set(ZeroCounter *counter, uint32_t value);
+void zero_counter_wait(ZeroCounter *counter, uint32_t target, long spin_ns);
+
+// A window: on each rank one contiguous part, which all ranks can address.
+typedef struct ZeroWindow {
+  MPI_Win win;
+  size_t bytes, used; // this rank's part; allocations take it from the front
+  int allocations;    // those not freed yet; the last one to go takes the window with it
+  struct ZeroWindow *next;
+  char *base[]; // (size) where each rank's part is in this process
+} ZeroWindow;
+
+// Collective. Whether the shared-memory file system has room for `bytes` of this rank and what the others
+// ask for. Returns 1, or 0 with the reason, on all ranks.
+int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why);
+// Collective. `bytes` may differ from rank to rank.
+ZeroWindow *zero_window_create(ZeroComm *comm, size_t bytes);
+void zero_window_free(ZeroWindow *window);
+
+#endif

@@ -1,0 +1,72 @@
+// Where the numbers live: memory, streams and the few kernels that the engine itself needs.
+//
+// A ZeroDevice is a table of functions, so that one program can hold two of them (a GPU for the
+// model, the CPU for an offloaded optimizer). device_cpu.c fills the table for the CPU.
+// Models may use this header for memory and streams; it knows nothing of them.
+#ifndef ZERO_DEVICE_H
+#define ZERO_DEVICE_H
+
+#include <stddef.h>
+
+#include "memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Element types, chosen at run time. Sums are always taken in fp32 or wider.
+typedef enum { ZERO_F32, ZERO_BF16, ZERO_F16 } ZeroType;
+
+// Bytes of one element; the type's name as users write it (fp32, bf16, fp16).
+size_t zero_type_size(ZeroType type);
+const char *zero_type_name(ZeroType type);
+
+// An ordered queue of work. The CPU has one implicit queue: NULL.
+typedef struct ZeroStreamImpl *ZeroStream;
+
+// Hyperparameters of one AdamW step. Decoupled weight decay: Loshchilov & Hutter, arXiv 1711.05101,
+// algorithm 2; bias correction as in PyTorch's torch.optim.AdamW.
+typedef struct {
+  double lr, beta1, beta2, eps, weight_decay; // double: 1 - 0.999f is off by 1e-5 of itself
+  double grad_scale; // multiplies the accumulated gradient first: clipping and unscaling in one factor
+  size_t step;       // number of this applied step, from 1
+} ZeroAdamW;
+
+// A run of elements that lies in one chunk and one tensor: what the norm and AdamW work on, so that neither
+// reads the gaps between tensors and neither depends on where a shard ends.
+typedef struct {
+  size_t first;   // element, counted from the start of the range that this rank keeps
+  unsigned count; // at most ZERO_CHUNK
+  int decay;      // weight decay applies
+} ZeroPiece;
+
+typedef struct ZeroDevice ZeroDevice;
+struct ZeroDevice {
+  const char *name; // "cpu", "cuda"
+  ZeroStream stream;
+
+  // Memory, entered in the ledger under `category`; aligned to 64 bytes or more, zeroed.
+  // Does not return on failure. `bytes` 0 gives NULL.
+  void *(*alloc)(ZeroDevice *, size_t bytes, ZeroMemory category);
+  void (*free)(ZeroDevice *, void *ptr);
+  // dst = src, count elements; the two do not overlap.
+  void (*copy)(ZeroDevice *, void *dst, const void *src, size_t bytes);
+
+  // acc = piece (overwrite != 0) or acc += piece: one rank's piece, in the wire type, into fp32.
+  void (*add)(ZeroDevice *, float *acc, const void *piece, ZeroType type, size_t count, int overwrite);
+  // sums[i] = sum of squares of piece i of grad, in double, in an order that depends on its length alone.
+  // Infinite or NaN exactly when an element is.
+  void (*sum_squares)(ZeroDevice *, const float *grad, const ZeroPiece *pieces, size_t num_pieces, double *sums);
+  // AdamW on the pieces, in place.
+  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq,
+                const float *grad, const ZeroPiece *pieces, size_t num_pieces);
+};
+
+// The CPU: OpenMP over fixed tiles, as many threads as OpenMP is set to.
+ZeroDevice *zero_device_cpu(void);
+void zero_device_destroy(ZeroDevice *);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,144 @@
+// The ledger of allocations by category, the allocator that keeps it, and the process's own peak.
+//
+// The ledger is one per process and is only touched by the main thread: it describes the process, so it is
+// a file-local variable rather than something every caller would have to carry along.
+#include "memory.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define ALIGNMENT ((size_t)64)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE_BYTES ((size_t)4 << 20) // from here on an allocation is mapped by itself and asks for huge pages
+
+static struct {
+  size_t now[ZERO_MEM_CATEGORIES];
+  size_t peak[ZERO_MEM_CATEGORIES];
+  size_t window;       // of it in this rank's part of the shared window
+  size_t process_peak; // largest RssAnon + window seen by zero_process_peak
+} ledger;
+
+// Stands in the 64 bytes in front of every block from zero_malloc.
+typedef struct {
+  size_t bytes;
+  void *base;    // what malloc or mmap returned
+  size_t mapped; // bytes of the mapping; 0: from aligned_alloc
+  ZeroMemory category;
+} Header;
+
+_Static_assert(sizeof(Header) <= ALIGNMENT, "the header must fit in front of an aligned block");
+
+void zero_ledger_add(ZeroMemory category, size_t bytes, int window) {
+  ledger.now[category] += bytes;
+  if (ledger.now[category] > ledger.peak[category]) ledger.peak[category] = ledger.now[category];
+  if (window) ledger.window += bytes;
+}
+
+void zero_ledger_remove(ZeroMemory category, size_t bytes, int window) {
+  if (bytes > ledger.now[category] || (window && bytes > ledger.window)) {
+    zero_fatal("ledger: %zu bytes leave category '%s', which holds %zu (window: %zu): freed twice?", bytes,
+               zero_ledger_name(category), ledger.now[category], ledger.window);
+  }
+  ledger.now[category] -= bytes;
+  if (window) ledger.window -= bytes;
+}
+
+size_t zero_ledger_now(ZeroMemory category) {
+  return ledger.now[category];
+}
+
+size_t zero_ledger_peak(ZeroMemory category) {
+  return ledger.peak[category];
+}
+
+size_t zero_ledger_window(void) {
+  return ledger.window;
+}
+
+const char *zero_ledger_name(ZeroMemory category) {
+  static const char *const names[ZERO_MEM_CATEGORIES] = {
+      [ZERO_MEM_PARAMETERS] = "parameters",         [ZERO_MEM_GRADIENTS] = "gradients",
+      [ZERO_MEM_OPTIMIZER] = "optimizer",           [ZERO_MEM_GRAD_BUFFERS] = "gradient buffers",
+      [ZERO_MEM_GATHER_BUFFERS] = "gather buffers", [ZERO_MEM_COMM] = "communication",
+      [ZERO_MEM_ACTIVATIONS] = "activations",       [ZERO_MEM_OTHER] = "other",
+  };
+  return names[category];
+}
+
+// A mapping of its own, the block at a multiple of 2 MiB. Pages of a new mapping are zero and cost nothing
+// until they are touched. Returns NULL when there is no memory.
+static char *map_large(size_t bytes, Header *header) {
+  size_t mapped = bytes + ALIGNMENT + HUGE_PAGE;
+  if (mapped < bytes) return NULL;
+  char *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return NULL;
+  uintptr_t first = (uintptr_t)base + ALIGNMENT;
+  char *block = base + ALIGNMENT + (HUGE_PAGE - first % HUGE_PAGE) % HUGE_PAGE;
+  // Only a request: a kernel without transparent huge pages refuses it, and the memory serves all the same.
+  (void)madvise(block, bytes, MADV_HUGEPAGE);
+  header->base = base;
+  header->mapped = mapped;
+  return block;
+}
+
+static char *allocate_small(size_t bytes, Header *header) {
+  size_t whole = ALIGNMENT + (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  char *base = aligned_alloc(ALIGNMENT, whole);
+  if (base == NULL) return NULL;
+  memset(base, 0, whole);
+  header->base = base;
+  header->mapped = 0;
+  return base + ALIGNMENT;
+}
+
+void *zero_malloc(size_t bytes, ZeroMemory category) {
+  if (bytes == 0) return NULL;
+  Header header = {.bytes = bytes, .category = category};
+  char *block = bytes >= LARGE_BYTES ? map_large(bytes, &header) : allocate_small(bytes, &header);
+  if (block == NULL) {
+    zero_fatal(
+        "no memory: %zu bytes for '%s' (which holds %zu) could not be allocated; use a smaller batch or "
+        "model, a higher ZeRO stage, or more ranks on more machines",
+        bytes, zero_ledger_name(category), zero_ledger_now(category));
+  }
+  memcpy(block - ALIGNMENT, &header, sizeof(header));
+  zero_ledger_add(category, bytes, 0);
+  return block;
+}
+
+void zero_free(void *ptr) {
+  if (ptr == NULL) return;
+  Header header;
+  memcpy(&header, (char *)ptr - ALIGNMENT, sizeof(header));
+  zero_ledger_remove(header.category, header.bytes, 0);
+  if (header.mapped == 0) {
+    free(header.base);
+  } else if (munmap(header.base, header.mapped) != 0) {
+    zero_fatal("munmap of %zu bytes failed: the block's header was overwritten", header.mapped);
+  }
+}
+
+// RssAnon of this process in bytes; 0 where the kernel does not tell.
+static size_t resident_anonymous(void) {
+  FILE *status = fopen("/proc/self/status", "r");
+  if (status == NULL) return 0;
+  char line[256];
+  size_t kib = 0;
+  while (fgets(line, sizeof(line), status) != NULL) {
+    if (sscanf(line, "RssAnon: %zu kB", &kib) == 1) break;
+  }
+  fclose(status);
+  return kib * 1024;
+}
+
+size_t zero_process_peak(void) {
+  size_t now = resident_anonymous() + ledger.window;
+  if (now > ledger.process_peak) ledger.process_peak = now;
+  return ledger.process_peak;
+}

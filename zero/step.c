@@ -1,0 +1,126 @@
+// The step: gradient norm, clipping, AdamW on this rank's shard, parameters to whoever holds copies.
+#include <math.h>
+
+#include "engine.h"
+
+// PyTorch's clip_grad_norm_ and DeepSpeed add this to the norm, so that a norm of 0 divides nothing by 0.
+static const double CLIP_EPS = 1e-6;
+
+static size_t own_chunks(const Unit *unit) {
+  return (unit->own_hi - unit->own_lo + ZERO_CHUNK - 1) / ZERO_CHUNK;
+}
+
+// One sum of squares per chunk that this rank owns, unit by unit, into own_sums.
+static void sum_own_chunks(ZeroEngine *e) {
+  double *sums = e->own_sums;
+  for (int u = 0; u < e->num_units; u++) {
+    Unit *unit = &e->units[u];
+    size_t chunks = own_chunks(unit);
+    const ZeroPiece *pieces = unit->pieces + unit->first_own_piece;
+    e->device->sum_squares(e->device, unit->accumulated, pieces, unit->num_own_pieces, e->piece_sums);
+    for (size_t c = 0; c < chunks; c++) sums[c] = 0.0;
+    for (size_t p = 0; p < unit->num_own_pieces; p++) {
+      sums[(unit->keep_lo + pieces[p].first - unit->own_lo) / ZERO_CHUNK] += e->piece_sums[p];
+    }
+    sums += chunks;
+  }
+}
+
+// The gathered chunk sums lie rank by rank; adds them chunk by chunk through the model.
+static double add_chunk_sums(const ZeroEngine *e, size_t *next) { // next: (ranks) scratch
+  double sum = 0.0;
+  for (int r = 0; r < e->comm->size; r++) next[r] = e->norm_offsets[r];
+  for (int u = 0; u < e->num_units; u++) {
+    const size_t *bounds = e->units[u].layout.bounds;
+    for (int r = 0; r < e->comm->size; r++) {
+      size_t chunks = (bounds[r + 1] - bounds[r] + ZERO_CHUNK - 1) / ZERO_CHUNK;
+      for (size_t c = 0; c < chunks; c++) sum += e->all_sums[next[r]++];
+    }
+  }
+  return sum;
+}
+
+ZeroNorm zero_norm(ZeroEngine *e) {
+  for (int u = 0; u < e->num_units; u++) {
+    Unit *unit = &e->units[u];
+    if (unit->grad_open || unit->grads_done != e->micro_steps) {
+      zero_fatal("unit %s: gradient done in %d of %d micro-steps; call zero_grad_done once in each", unit->name,
+                 unit->grads_done, e->micro_steps);
+    }
+    unit->grads_done = 0;
+  }
+  zero_finish_reduces(e);
+  if (e->config.stage == 0) { // every rank runs the whole update: it needs all the sums
+    e->comm->publish(e->comm);
+    for (int u = 0; u < e->num_units; u++) {
+      Unit *unit = &e->units[u];
+      zero_gather_now(e, unit, unit->accumulated + unit->own_lo, unit->accumulated, ZERO_F32);
+    }
+  }
+  sum_own_chunks(e);
+  // Also the point after which no rank reads another's parameters or gradients of this step any more.
+  e->comm->control_gather(e->comm, e->own_sums, e->all_sums, e->norm_offsets);
+  double sum = add_chunk_sums(e, e->norm_next);
+  e->norm = (ZeroNorm){sqrt(sum) / zero_loss_scale(e), !isfinite(sum)};
+  e->norm_known = 1;
+  return e->norm;
+}
+
+static void end_step(ZeroEngine *e, const char *call) {
+  if (!e->norm_known) zero_fatal("%s without zero_norm", call);
+  e->norm_known = 0;
+  e->steps_here++;
+  e->micro_steps_here += (size_t)e->micro_steps;
+  e->micro_steps = 0;
+}
+
+ZeroStep zero_apply(ZeroEngine *e, float lr) {
+  end_step(e, "zero_apply");
+  e->applied_here++;
+  const ZeroConfig *config = &e->config;
+  double excess = config->clip > 0 ? (e->norm.norm + CLIP_EPS) / config->clip : 0.0;
+  double clipped = excess > 1.0 ? 1.0 / excess : 1.0;
+  ZeroAdamW adamw = {.lr = lr,
+                     .beta1 = config->beta1,
+                     .beta2 = config->beta2,
+                     .eps = config->eps,
+                     .weight_decay = config->weight_decay,
+                     .grad_scale = clipped / zero_loss_scale(e),
+                     .step = ++e->applied};
+  for (int u = 0; u < e->num_units; u++) {
+    Unit *unit = &e->units[u];
+    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq, unit->accumulated, unit->pieces,
+                     unit->num_pieces);
+  }
+  zero_publish_parameters(e);
+  e->in_step = 0;
+  return (ZeroStep){e->norm.norm, 0, clipped};
+}
+
+void zero_skip(ZeroEngine *e) {
+  end_step(e, "zero_skip");
+  e->skipped++;
+  e->in_step = 0;
+}
+
+ZeroStep zero_step(ZeroEngine *e, float lr) {
+  ZeroNorm norm = zero_norm(e);
+  if (!norm.overflow) return zero_apply(e, lr);
+  zero_skip(e);
+  return (ZeroStep){norm.norm, 1, 1.0};
+}
+
+double zero_sum_ordered(ZeroEngine *e, const double *values, int n) {
+  size_t count = (size_t)n, ranks = (size_t)e->comm->size;
+  double *all = zero_malloc(count * ranks * sizeof *all, ZERO_MEM_OTHER); // (ranks, n)
+  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
+  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * count;
+  e->comm->control_gather(e->comm, values, all, offsets);
+  double sum = 0.0;
+  for (size_t k = 0; k < count; k++) {
+    for (size_t r = 0; r < ranks; r++) sum += all[r * count + k];
+  }
+  zero_free(offsets);
+  zero_free(all);
+  return sum;
+}
