@@ -1,0 +1,185 @@
+// Attention, forward (FlashAttention, arXiv 2205.14135): a thread takes a whole head of one sequence, packs
+// its keys and values once, and goes over tiles of 64 queries by 64 keys with a running softmax.
+#include "attention.h"
+
+#include <math.h>
+#include <omp.h>
+
+AttentionShape attention_shape(size_t B, size_t T, size_t C, size_t NH, const int *lengths, int causal) {
+  if (NH == 0 || C % NH != 0) zero_fatal("attention: expected channels in equal heads, found %zu in %zu", C, NH);
+  for (size_t b = 0; lengths != NULL && b < B; b++) {
+    if (lengths[b] < 0 || (size_t)lengths[b] > T) {
+      zero_fatal("attention: expected a length of at most %zu, found %d in sequence %zu", T, lengths[b], b);
+    }
+  }
+  size_t head = C / NH;
+  return (AttentionShape){.B = B,
+                          .T = T,
+                          .C = C,
+                          .NH = NH,
+                          .head = head,
+                          .padded = attention_padded_head(C, NH),
+                          .lengths = lengths,
+                          .causal = causal,
+                          .scale = 1.0f / sqrtf((float)head)};
+}
+
+// One thread's memory.
+typedef struct {
+  float *keys;   // (tiles, padded, TILE): transposed
+  float *values; // (tiles, TILE, padded)
+  float *query;  // (TILE, padded), times scale
+  float *out;    // (TILE, padded): weighted sum of values, before it is divided by the sum of weights
+  float *scores; // (TILE, TILE)
+  float *max;    // (TILE): largest score of a row so far
+  float *sum;    // (TILE, VEC_WIDTH): sum of weights so far, one part per lane
+} Workspace;
+
+static size_t workspace_floats(size_t T, size_t padded) {
+  return (2 * divide_up(T, TILE) + 2) * TILE * padded + TILE * TILE + TILE + TILE * VEC_WIDTH;
+}
+
+static Workspace workspace_at(float *memory, size_t T, size_t padded) {
+  size_t tile = TILE * padded, all = divide_up(T, TILE) * tile;
+  Workspace work;
+  work.keys = memory;
+  work.values = work.keys + all;
+  work.query = work.values + all;
+  work.out = work.query + tile;
+  work.scores = work.out + tile;
+  work.sum = work.scores + TILE * TILE;
+  work.max = work.sum + TILE * VEC_WIDTH;
+  return work;
+}
+
+size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH) {
+  (void)B;
+  return (size_t)omp_get_max_threads() * workspace_floats(T, attention_padded_head(C, NH)) * sizeof(float);
+}
+
+// One row of a score tile: scores become weights e^(score - max), those beyond `visible` 0. When the maximum
+// grows, what the row has gathered so far shrinks accordingly.
+VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, size_t visible) {
+  enum { VECTORS = TILE / VEC_WIDTH };
+  float *scores = work->scores + row * TILE, *sum = work->sum + row * VEC_WIDTH;
+  Vec x[VECTORS], largest = vec_set(-INFINITY);
+#pragma GCC unroll 16
+  for (int i = 0; i < VECTORS; i++) {
+    x[i] = vec_load(scores + i * VEC_WIDTH);
+    if (visible < TILE) {
+      x[i] = vec_select(vec_lanes() + i * VEC_WIDTH < (int)visible, x[i], vec_set(-INFINITY));
+    }
+    largest = vec_max(largest, x[i]);
+  }
+  float new_max = vec_max_lane(largest), old_max = work->max[row];
+  Vec total = vec_load(sum);
+  if (new_max > old_max) {
+    Vec shrink = vec_exp(vec_set(old_max - new_max));
+    total *= shrink;
+    float *out = work->out + row * padded;
+    for (size_t i = 0; i < padded; i += VEC_WIDTH) vec_store(out + i, vec_load(out + i) * shrink);
+    work->max[row] = new_max;
+  } else {
+    new_max = old_max;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < VECTORS; i++) {
+    Vec weight = vec_exp(x[i] - new_max);
+    if (visible < TILE) {
+      weight = vec_select(vec_lanes() + i * VEC_WIDTH < (int)visible, weight, vec_set(0));
+    }
+    total += weight;
+    vec_store(scores + i * VEC_WIDTH, weight);
+  }
+  vec_store(sum, total);
+}
+
+// Adds what a tile of queries gets from one tile of keys.
+static void attend_tile(const AttentionShape *shape, const Workspace *work, size_t length, size_t first_query,
+                        size_t queries, size_t key_tile) {
+  size_t padded = shape->padded, first_key = key_tile * TILE;
+  size_t rows = round_up(queries, TILE_BLOCK_ROWS), keys = min_size(TILE, length - first_key);
+  tile_multiply(&(TileProduct){.c = work->scores,
+                               .c_stride = TILE,
+                               .a = work->query,
+                               .a_row = padded,
+                               .a_depth = 1,
+                               .b = work->keys + key_tile * padded * TILE,
+                               .b_stride = TILE,
+                               .rows = rows,
+                               .columns = TILE,
+                               .depth = shape->head});
+  for (size_t row = 0; row < rows; row++) {
+    size_t visible = attention_visible(shape, length, first_key, first_query + row);
+    if (visible == TILE) {
+      softmax_row(work, padded, row, TILE);
+    } else {
+      softmax_row(work, padded, row, visible);
+    }
+  }
+  tile_multiply(&(TileProduct){.c = work->out,
+                               .c_stride = padded,
+                               .a = work->scores,
+                               .a_row = TILE,
+                               .a_depth = 1,
+                               .b = work->values + key_tile * TILE * padded,
+                               .b_stride = padded,
+                               .rows = rows,
+                               .columns = padded,
+                               .depth = keys,
+                               .accumulate = 1});
+}
+
+// Everything of head h of sequence b.
+VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const AttentionShape *shape, size_t b, size_t h,
+                             const Workspace *work, ZeroType type) {
+  size_t T = shape->T, C = shape->C, head = shape->head, padded = shape->padded;
+  size_t length = attention_length(shape, b), stride = 3 * C;
+  size_t q_at = b * T * stride + h * head, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
+  size_t out_at = b * T * C + h * head;
+  float *head_lse = lse + (b * shape->NH + h) * T;
+
+  for (size_t first = 0; first < length; first += TILE) {
+    size_t keys = min_size(TILE, length - first);
+    tile_pack_transposed(work->keys + first * padded, padded, qkv, k_at + first * stride, stride, keys, head, type);
+    tile_pack(work->values + first * padded, padded, qkv, v_at + first * stride, stride, keys, head, 1, type);
+  }
+  for (size_t first = 0; first < length; first += TILE) {
+    size_t queries = min_size(TILE, length - first);
+    tile_pack(work->query, padded, qkv, q_at + first * stride, stride, queries, head, shape->scale, type);
+    memset(work->out, 0, TILE * padded * sizeof(float));
+    memset(work->sum, 0, TILE * VEC_WIDTH * sizeof(float));
+    for (size_t row = 0; row < TILE; row++) work->max[row] = -INFINITY;
+
+    size_t seen = shape->causal ? first + queries : length; // no query of this tile sees a key from here on
+    for (size_t key_tile = 0; key_tile * TILE < seen; key_tile++) {
+      attend_tile(shape, work, length, first, queries, key_tile);
+    }
+    for (size_t row = 0; row < queries; row++) {
+      float sum = vec_sum(vec_load(work->sum + row * VEC_WIDTH)), inverse = 1.0f / sum;
+      head_lse[first + row] = work->max[row] + logf(sum);
+      for (size_t at = 0; at < head; at += VEC_WIDTH) {
+        store_elements(out, out_at + (first + row) * C + at, vec_count(head - at),
+                       vec_load(work->out + row * padded + at) * inverse, type);
+      }
+    }
+  }
+  for (size_t t = length; t < T; t++) {
+    head_lse[t] = 0;
+    for (size_t at = 0; at < head; at += VEC_WIDTH) {
+      store_elements(out, out_at + t * C + at, vec_count(head - at), vec_set(0), type);
+    }
+  }
+}
+
+void attention_forward(void *out, float *lse, const void *qkv, const int *lengths, size_t B, size_t T, size_t C,
+                       size_t NH, int causal, ZeroType type, void *scratch, ZeroStream stream) {
+  (void)stream;
+  AttentionShape shape = attention_shape(B, T, C, NH, lengths, causal);
+  size_t floats = workspace_floats(T, shape.padded);
+#pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
+  for (size_t i = 0; i < B * NH; i++) {
+    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, T, shape.padded);
+    FOR_TYPE(type, forward_head, out, lse, qkv, &shape, i / NH, i % NH, &work);
+  }
+}

@@ -1,0 +1,209 @@
+// Attention, backward: a thread takes a whole head of one sequence, so nothing is added by two threads. For
+// every tile of keys it goes over the tiles of queries that see it and computes the weights anew from the
+// stored log-sum-exp:
+//   P = e^(Q K^T - lse),  dP = dO V^T,  dS = P (dP - D) with D = rowsum(O dO),
+//   dV += P^T dO,  dK += dS^T Q,  dQ += dS K.
+// Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end.
+#include <omp.h>
+
+#include "attention.h"
+
+// One thread's memory.
+typedef struct {
+  float *queries;  // (tiles, TILE, padded), times scale
+  float *douts;    // (tiles, TILE, padded)
+  float *dqueries; // (tiles, TILE, padded)
+  float *delta;    // (tiles, TILE): D
+  float *keys_t;   // (padded, TILE)
+  float *values_t; // (padded, TILE)
+  float *keys;     // (TILE, padded)
+  float *dkeys;    // (TILE, padded)
+  float *dvalues;  // (TILE, padded)
+  float *weights;  // (TILE, TILE): scores, then P
+  float *dweights; // (TILE, TILE): dP, then dS
+} Workspace;
+
+static size_t workspace_floats(size_t T, size_t padded) {
+  size_t tiles = divide_up(T, TILE);
+  return (3 * tiles + 5) * TILE * padded + tiles * TILE + 2 * TILE * TILE;
+}
+
+static Workspace workspace_at(float *memory, size_t T, size_t padded) {
+  size_t tiles = divide_up(T, TILE), tile = TILE * padded;
+  Workspace work;
+  work.queries = memory;
+  work.douts = work.queries + tiles * tile;
+  work.dqueries = work.douts + tiles * tile;
+  work.keys_t = work.dqueries + tiles * tile;
+  work.values_t = work.keys_t + tile;
+  work.keys = work.values_t + tile;
+  work.dkeys = work.keys + tile;
+  work.dvalues = work.dkeys + tile;
+  work.weights = work.dvalues + tile;
+  work.dweights = work.weights + TILE * TILE;
+  work.delta = work.dweights + TILE * TILE;
+  return work;
+}
+
+size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH) {
+  (void)B;
+  return (size_t)omp_get_max_threads() * workspace_floats(T, attention_padded_head(C, NH)) * sizeof(float);
+}
+
+// One row: scores become P and dP becomes dS; both are 0 beyond `visible`.
+VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delta, size_t visible) {
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE; i += VEC_WIDTH) {
+    Vec weight = vec_exp(vec_load(scores + i) - lse);
+    if (visible < TILE) weight = vec_select(vec_lanes() + i < (int)visible, weight, vec_set(0));
+    vec_store(scores + i, weight);
+    vec_store(dscores + i, weight * (vec_load(dscores + i) - delta));
+  }
+}
+
+// left (TILE, padded) times the transpose of a tile that is packed transposed.
+static void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape,
+                       size_t rows) {
+  tile_multiply(&(TileProduct){.c = scores,
+                               .c_stride = TILE,
+                               .a = left,
+                               .a_row = shape->padded,
+                               .a_depth = 1,
+                               .b = right,
+                               .b_stride = TILE,
+                               .rows = rows,
+                               .columns = TILE,
+                               .depth = shape->head});
+}
+
+// sum (TILE, padded) += weights^T * right, over `depth` rows of queries.
+static void add_transposed(float *sum, const float *weights, const float *right, size_t padded, size_t rows,
+                           size_t depth) {
+  tile_multiply(&(TileProduct){.c = sum,
+                               .c_stride = padded,
+                               .a = weights,
+                               .a_row = 1,
+                               .a_depth = TILE,
+                               .b = right,
+                               .b_stride = padded,
+                               .rows = rows,
+                               .columns = padded,
+                               .depth = depth,
+                               .accumulate = 1});
+}
+
+// The gradients that one tile of queries and one tile of keys give each other.
+static void backward_tile(const AttentionShape *shape, const Workspace *work, const float *lse, size_t length,
+                          size_t first_query, size_t first_key) {
+  size_t padded = shape->padded, at = first_query * padded;
+  size_t queries = min_size(TILE, length - first_query), keys = min_size(TILE, length - first_key);
+  size_t query_rows = round_up(queries, TILE_BLOCK_ROWS), key_rows = round_up(keys, TILE_BLOCK_ROWS);
+  score_tile(work->weights, work->queries + at, work->keys_t, shape, query_rows);
+  score_tile(work->dweights, work->douts + at, work->values_t, shape, query_rows);
+  for (size_t row = 0; row < queries; row++) {
+    float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
+    float row_lse = lse[first_query + row], delta = work->delta[first_query + row];
+    size_t visible = attention_visible(shape, length, first_key, first_query + row);
+    if (visible == TILE) {
+      weights_row(scores, dscores, row_lse, delta, TILE);
+    } else {
+      weights_row(scores, dscores, row_lse, delta, visible);
+    }
+  }
+  add_transposed(work->dvalues, work->weights, work->douts + at, padded, key_rows, queries);
+  add_transposed(work->dkeys, work->dweights, work->queries + at, padded, key_rows, queries);
+  tile_multiply(&(TileProduct){.c = work->dqueries + at,
+                               .c_stride = padded,
+                               .a = work->dweights,
+                               .a_row = TILE,
+                               .a_depth = 1,
+                               .b = work->keys,
+                               .b_stride = padded,
+                               .rows = query_rows,
+                               .columns = padded,
+                               .depth = keys,
+                               .accumulate = 1});
+}
+
+// dqkv[at..] = factor * tile, `rows` rows.
+VEC_INLINE void store_tile(void *dqkv, size_t at, const AttentionShape *shape, const float *tile, size_t rows,
+                           float factor, ZeroType type) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t i = 0; i < shape->head; i += VEC_WIDTH) {
+      store_elements(dqkv, at + row * 3 * shape->C + i, vec_count(shape->head - i),
+                     vec_load(tile + row * shape->padded + i) * factor, type);
+    }
+  }
+}
+
+// Zeros in dqkv for rows [first, T) of one head: the positions that padding occupies.
+VEC_INLINE void zero_rows(void *dqkv, size_t at, const AttentionShape *shape, size_t first, ZeroType type) {
+  for (size_t t = first; t < shape->T; t++) {
+    for (size_t part = 0; part < 3; part++) { // q, k, v
+      for (size_t i = 0; i < shape->head; i += VEC_WIDTH) {
+        store_elements(dqkv, at + (3 * t + part) * shape->C + i, vec_count(shape->head - i), vec_set(0), type);
+      }
+    }
+  }
+}
+
+// The tensors of one call.
+typedef struct {
+  void *dqkv;
+  const void *dout, *out, *qkv;
+  const float *lse;
+} Tensors;
+
+VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, size_t b, size_t h,
+                              const Workspace *work, ZeroType type) {
+  size_t T = shape->T, C = shape->C, head = shape->head, padded = shape->padded;
+  size_t length = attention_length(shape, b), stride = 3 * C;
+  size_t q_at = b * T * stride + h * head, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
+  size_t out_at = b * T * C + h * head;
+  const float *lse = x->lse + (b * shape->NH + h) * T;
+
+  for (size_t first = 0; first < length; first += TILE) {
+    size_t rows = min_size(TILE, length - first), at = first * padded;
+    tile_pack(work->queries + at, padded, x->qkv, q_at + first * stride, stride, rows, head, shape->scale, type);
+    tile_pack(work->douts + at, padded, x->dout, out_at + first * C, C, rows, head, 1, type);
+    memset(work->dqueries + at, 0, TILE * padded * sizeof(float));
+  }
+  for (size_t t = 0; t < length; t++) {
+    Vec sum = {0};
+    for (size_t i = 0; i < head; i += VEC_WIDTH) {
+      size_t n = vec_count(head - i), at = out_at + t * C + i;
+      sum += load_elements(x->out, at, n, type) * load_elements(x->dout, at, n, type);
+    }
+    work->delta[t] = vec_sum(sum);
+  }
+
+  for (size_t first = 0; first < length; first += TILE) {
+    size_t keys = min_size(TILE, length - first), k = k_at + first * stride, v = v_at + first * stride;
+    tile_pack_transposed(work->keys_t, padded, x->qkv, k, stride, keys, head, type);
+    tile_pack_transposed(work->values_t, padded, x->qkv, v, stride, keys, head, type);
+    tile_pack(work->keys, padded, x->qkv, k, stride, keys, head, 1, type);
+    memset(work->dkeys, 0, TILE * padded * sizeof(float));
+    memset(work->dvalues, 0, TILE * padded * sizeof(float));
+    for (size_t query = shape->causal ? first : 0; query < length; query += TILE) {
+      backward_tile(shape, work, lse, length, query, first);
+    }
+    store_tile(x->dqkv, k, shape, work->dkeys, keys, 1, type);
+    store_tile(x->dqkv, v, shape, work->dvalues, keys, 1, type);
+  }
+  store_tile(x->dqkv, q_at, shape, work->dqueries, length, shape->scale, type);
+  zero_rows(x->dqkv, q_at, shape, length, type);
+}
+
+void attention_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
+                        const int *lengths, size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type,
+                        void *scratch, ZeroStream stream) {
+  (void)stream;
+  AttentionShape shape = attention_shape(B, T, C, NH, lengths, causal);
+  Tensors tensors = {dqkv, dout, out, qkv, lse};
+  size_t floats = workspace_floats(T, shape.padded);
+#pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
+  for (size_t i = 0; i < B * NH; i++) {
+    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, T, shape.padded);
+    FOR_TYPE(type, backward_head, &tensors, &shape, i / NH, i % NH, &work);
+  }
+}

@@ -1,0 +1,53 @@
+// GELU and the residual sum, element by element.
+#include "element.h"
+#include "parallel.h"
+
+// Elements that a thread takes at once: long enough to hide the loop around it.
+enum { PIECE = 4096 };
+
+VEC_INLINE void gelu_forward_piece(void *out, const void *inp, size_t first, size_t end, ZeroType type) {
+  for (size_t at = first; at < end; at += VEC_WIDTH) {
+    size_t n = vec_count(end - at);
+    store_elements(out, at, n, vec_gelu(load_elements(inp, at, n, type)), type);
+  }
+}
+
+void gelu_forward(void *out, const void *inp, size_t count, ZeroType type, ZeroStream stream) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (worth_threads(count))
+  for (size_t first = 0; first < count; first += PIECE) {
+    FOR_TYPE(type, gelu_forward_piece, out, inp, first, min_size(first + PIECE, count));
+  }
+}
+
+VEC_INLINE void gelu_backward_piece(void *dinp, const void *dout, const void *inp, size_t first, size_t end,
+                                    ZeroType type) {
+  for (size_t at = first; at < end; at += VEC_WIDTH) {
+    size_t n = vec_count(end - at);
+    Vec slope = vec_gelu_derivative(load_elements(inp, at, n, type));
+    store_elements(dinp, at, n, load_elements(dout, at, n, type) * slope, type);
+  }
+}
+
+void gelu_backward(void *dinp, const void *dout, const void *inp, size_t count, ZeroType type, ZeroStream stream) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (worth_threads(count))
+  for (size_t first = 0; first < count; first += PIECE) {
+    FOR_TYPE(type, gelu_backward_piece, dinp, dout, inp, first, min_size(first + PIECE, count));
+  }
+}
+
+VEC_INLINE void residual_piece(void *out, const void *a, const void *b, size_t first, size_t end, ZeroType type) {
+  for (size_t at = first; at < end; at += VEC_WIDTH) {
+    size_t n = vec_count(end - at);
+    store_elements(out, at, n, load_elements(a, at, n, type) + load_elements(b, at, n, type), type);
+  }
+}
+
+void residual_add(void *out, const void *a, const void *b, size_t count, ZeroType type, ZeroStream stream) {
+  (void)stream;
+#pragma omp parallel for schedule(static) if (worth_threads(count))
+  for (size_t first = 0; first < count; first += PIECE) {
+    FOR_TYPE(type, residual_piece, out, a, b, first, min_size(first + PIECE, count));
+  }
+}

@@ -1,0 +1,255 @@
+// The language-model head: projection, softmax, cross-entropy and their gradients, block of rows by block of
+// rows. The logits of a block turn into their own gradient in place and are used up before the next block.
+//
+// A block's logits lie in slices of the vocabulary, each slice (rows, columns) and dense. The input gradient,
+// which sums over the vocabulary, then goes slice by slice, which oneDNN does faster; and it never gets a
+// matrix with gaps between its rows, where it would split that sum by the number of threads.
+#include <math.h>
+
+#include "element.h"
+#include "onednn.h"
+#include "parallel.h"
+
+enum {
+  // Rows whose logits are in memory at once: 512 rows of 50,304 are 98 MiB. The borders, and so the order in
+  // which dwte is summed, depend on nothing else.
+  HEAD_BLOCK_ROWS = 512,
+  HEAD_SLICE_COLUMNS = 3200, // the widest slice
+  // Columns whose e^x are summed in fp32 before the sum goes on in double: keeps the loss accurate.
+  HEAD_SUM_COLUMNS = 1024
+};
+
+// The logits of a block. Slice s begins at data + s * width * rows and holds columns [s * width, …).
+typedef struct {
+  float *data;
+  size_t rows, V, Vp, width;
+} Block;
+
+// Slices of about equal width, so that the last one is not a splinter.
+static size_t slice_width(size_t Vp) {
+  size_t slices = divide_up(Vp, HEAD_SLICE_COLUMNS);
+  return min_size(round_up(divide_up(Vp, slices), VEC_WIDTH), Vp);
+}
+
+// One slice: its first column, how many it has, and how many of these are of the real vocabulary.
+typedef struct {
+  size_t first, columns, real;
+  float *data; // (rows, columns)
+} Slice;
+
+static Slice slice_at(const Block *block, size_t first) {
+  size_t columns = min_size(block->width, block->Vp - first);
+  size_t real = block->V > first ? min_size(columns, block->V - first) : 0;
+  return (Slice){first, columns, real, block->data + first * block->rows};
+}
+
+size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type) {
+  (void)C;
+  (void)type;
+  return min_size(N, HEAD_BLOCK_ROWS) * Vp * sizeof(float);
+}
+
+static float piece_max(const float *x, size_t count, float max) {
+  Vec largest = vec_set(max);
+  size_t at = 0;
+  for (; at + VEC_WIDTH <= count; at += VEC_WIDTH) largest = vec_max(largest, vec_load(x + at));
+  max = vec_max_lane(largest);
+  for (; at < count; at++) max = x[at] > max ? x[at] : max;
+  return max;
+}
+
+// x[i] = e^(x[i] - max); returns their sum.
+static double piece_exp(float *x, size_t count, float max) {
+  double total = 0;
+  for (size_t first = 0; first < count; first += HEAD_SUM_COLUMNS) {
+    size_t end = min_size(first + HEAD_SUM_COLUMNS, count);
+    Vec sum = {0};
+    for (size_t at = first; at < end; at += VEC_WIDTH) {
+      size_t n = vec_count(end - at);
+      Vec e = vec_exp(vec_load_n(x + at, n) - max);
+      if (n < VEC_WIDTH) e = vec_select(vec_lanes() < (int)n, e, vec_set(0));
+      vec_store_n(x + at, e, n);
+      sum += e;
+    }
+    total += vec_sum(sum);
+  }
+  return total;
+}
+
+static void piece_scale(float *x, size_t count, float factor) {
+  for (size_t at = 0; at < count; at += VEC_WIDTH) {
+    size_t n = vec_count(count - at);
+    vec_store_n(x + at, vec_load_n(x + at, n) * factor, n);
+  }
+}
+
+static float *logit_of(const Block *block, size_t row, size_t column) {
+  Slice slice = slice_at(block, column / block->width * block->width);
+  return slice.data + row * slice.columns + (column - slice.first);
+}
+
+static void copy_row(float *logits, const Block *block, size_t row) {
+  for (size_t first = 0; first < block->V; first += block->width) {
+    Slice slice = slice_at(block, first);
+    memcpy(logits + first, slice.data + row * slice.columns, slice.real * sizeof(float));
+  }
+}
+
+// Turns a row's logits into e^(logit - max), writes the sum of these and returns the loss.
+static float row_loss(const Block *block, size_t row, size_t target, double *sum) {
+  float max = -INFINITY, target_logit = *logit_of(block, row, target);
+  for (size_t first = 0; first < block->V; first += block->width) {
+    Slice slice = slice_at(block, first);
+    max = piece_max(slice.data + row * slice.columns, slice.real, max);
+  }
+  *sum = 0;
+  for (size_t first = 0; first < block->V; first += block->width) {
+    Slice slice = slice_at(block, first);
+    *sum += piece_exp(slice.data + row * slice.columns, slice.real, max);
+  }
+  return (float)(log(*sum) + ((double)max - target_logit));
+}
+
+// After row_loss: grad_scale * (softmax - one-hot), and 0 in the padded columns.
+static void row_gradient(const Block *block, size_t row, size_t target, double sum, float grad_scale) {
+  *logit_of(block, row, target) -= (float)sum; // e^(x - max) - sum, times 1 / sum: probability - 1
+  float factor = (float)(grad_scale / sum);
+  for (size_t first = 0; first < block->Vp; first += block->width) {
+    Slice slice = slice_at(block, first);
+    float *x = slice.data + row * slice.columns;
+    piece_scale(x, slice.real, factor);
+    memset(x + slice.real, 0, (slice.columns - slice.real) * sizeof(float));
+  }
+}
+
+// The gradient of a row whose target is to be ignored.
+static void row_zero(const Block *block, size_t row) {
+  for (size_t first = 0; first < block->Vp; first += block->width) {
+    Slice slice = slice_at(block, first);
+    memset(slice.data + row * slice.columns, 0, slice.columns * sizeof(float));
+  }
+}
+
+static void check_targets(const int *targets, size_t N, size_t V) {
+  for (size_t n = 0; n < N; n++) {
+    if (targets[n] != OPS_IGNORE && (targets[n] < 0 || (size_t)targets[n] >= V)) {
+      zero_fatal("lm_head_loss: expected a target below %zu or OPS_IGNORE, found %d in row %zu", V, targets[n], n);
+    }
+  }
+}
+
+// Loss of every row of a block, and with `gradients` the logits become their gradient.
+static void block_loss(const Block *block, float *loss, float *logits, const int *targets, int gradients,
+                       float grad_scale) {
+#pragma omp parallel for schedule(dynamic, 4) if (worth_threads(block->rows * block->Vp))
+  for (size_t row = 0; row < block->rows; row++) {
+    if (logits != NULL) copy_row(logits + row * block->V, block, row);
+    if (targets[row] == OPS_IGNORE) {
+      loss[row] = 0;
+      if (gradients) row_zero(block, row);
+      continue;
+    }
+    double sum;
+    loss[row] = row_loss(block, row, (size_t)targets[row], &sum);
+    if (gradients) row_gradient(block, row, (size_t)targets[row], sum, grad_scale);
+  }
+}
+
+// What the three products of a block use, with the block's rows of hidden and dhidden.
+typedef struct {
+  const char *hidden; // (rows, C)
+  char *dhidden;      // (rows, C) or NULL
+  const char *wte;    // (Vp, C)
+  OpsGrad dwte;       // (Vp, C); accumulate: something is there already
+  size_t C;
+  ZeroType type;
+} Head;
+
+static void block_logits(const Block *block, const Head *head) {
+  size_t row_bytes = head->C * zero_type_size(head->type);
+  for (size_t first = 0; first < block->Vp; first += block->width) {
+    Slice slice = slice_at(block, first);
+    onednn_matmul(&(Matmul){.m = block->rows,
+                            .n = slice.columns,
+                            .k = head->C,
+                            .a = {head->hidden, head->C, 0},
+                            .b = {head->wte + first * row_bytes, head->C, 1},
+                            .c = slice.data,
+                            .type = head->type,
+                            .out_type = ZERO_F32});
+  }
+}
+
+// dhidden = dlogits * wte, dwte (+)= dlogits^T * hidden
+static void block_gradients(const Block *block, const Head *head) {
+  size_t row_bytes = head->C * zero_type_size(head->type);
+  for (size_t first = 0; first < block->Vp; first += block->width) {
+    Slice slice = slice_at(block, first);
+    if (head->dhidden != NULL) {
+      onednn_matmul(&(Matmul){.m = block->rows,
+                              .n = head->C,
+                              .k = slice.columns,
+                              .a = {slice.data, slice.columns, 0},
+                              .b = {head->wte + first * row_bytes, head->C, 0},
+                              .c = head->dhidden,
+                              .accumulate = first > 0,
+                              .type = head->type,
+                              .out_type = head->type});
+    }
+    if (head->dwte.data != NULL) {
+      onednn_matmul(&(Matmul){.m = slice.columns,
+                              .n = head->C,
+                              .k = block->rows,
+                              .a = {slice.data, slice.columns, 1},
+                              .b = {head->hidden, head->C, 0},
+                              .c = (char *)head->dwte.data + first * head->C * zero_type_size(head->dwte.type),
+                              .accumulate = head->dwte.accumulate,
+                              .type = head->type,
+                              .out_type = head->dwte.type});
+    }
+  }
+}
+
+void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, float *logits, const void *hidden, const void *wte,
+                  const int *targets, float grad_scale, size_t N, size_t C, size_t V, size_t Vp, ZeroType type,
+                  void *scratch, ZeroStream stream) {
+  (void)stream;
+  if (V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
+  check_targets(targets, N, V);
+  int gradients = dhidden != NULL || dwte.data != NULL;
+  for (size_t first = 0; first < N; first += HEAD_BLOCK_ROWS) {
+    size_t at = first * C * zero_type_size(type);
+    Block block = {scratch, min_size(HEAD_BLOCK_ROWS, N - first), V, Vp, slice_width(Vp)};
+    Head head = {(const char *)hidden + at, dhidden != NULL ? (char *)dhidden + at : NULL, wte, dwte, C, type};
+    block_logits(&block, &head);
+    block_loss(&block, loss + first, logits != NULL ? logits + first * V : NULL, targets + first, gradients,
+               grad_scale);
+    if (gradients) block_gradients(&block, &head);
+    dwte.accumulate = 1; // later blocks add
+  }
+}
+
+// The logits are written where they belong: no memory on the side.
+size_t lm_head_logits_scratch(size_t N, size_t C, size_t Vp, ZeroType type) {
+  (void)N;
+  (void)C;
+  (void)Vp;
+  (void)type;
+  return 0;
+}
+
+void lm_head_logits(float *logits, const void *hidden, const void *wte, size_t N, size_t C, size_t V, size_t Vp,
+                    ZeroType type, void *scratch, ZeroStream stream) {
+  (void)scratch;
+  (void)stream;
+  if (V > Vp) zero_fatal("lm_head_logits: found %zu entries padded to %zu", V, Vp);
+  if (N == 0) return;
+  onednn_matmul(&(Matmul){.m = N,
+                          .n = V,
+                          .k = C,
+                          .a = {hidden, C, 0},
+                          .b = {wte, C, 1},
+                          .c = logits,
+                          .type = type,
+                          .out_type = ZERO_F32});
+}

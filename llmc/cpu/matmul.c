@@ -1,0 +1,86 @@
+// Linear layers: oneDNN does the products; bias sums and GELU are our own vector loops.
+#include <omp.h>
+
+#include "../../zero/memory.h"
+#include "column_sum.h"
+#include "element.h"
+#include "onednn.h"
+#include "parallel.h"
+
+// Rows of one slice of a weight gradient, the sum over k of that product. With more rows and few columns
+// oneDNN 2.6 splits the sum by the number of threads (seen from 2,048 rows at 64 x 64), which changes bits.
+enum { MATMUL_SLICE_ROWS = 1024 };
+
+void matmul_forward(void *out, void *pre, const void *inp, const void *weight, const void *bias, size_t N, size_t C,
+                    size_t OC, OpsGelu gelu, ZeroType type, ZeroStream stream) {
+  if ((gelu == OPS_GELU) != (pre != NULL) || pre == out) {
+    zero_fatal("matmul_forward: pre is given with GELU and only then, and is not out");
+  }
+  if (N == 0) return;
+  onednn_matmul(&(Matmul){.m = N,
+                          .n = OC,
+                          .k = C,
+                          .a = {inp, C, 0},
+                          .b = {weight, C, 1},
+                          .bias = bias,
+                          .c = pre != NULL ? pre : out,
+                          .type = type,
+                          .out_type = type});
+  if (pre != NULL) gelu_forward(out, pre, N * OC, type, stream);
+}
+
+size_t matmul_backward_scratch(size_t N, size_t C, size_t OC) {
+  (void)C;
+  return row_tiles(N) * OC * sizeof(float);
+}
+
+static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, size_t N, size_t C, size_t OC,
+                            ZeroType type) {
+  size_t element = zero_type_size(type);
+  for (size_t row = 0; row < N; row += MATMUL_SLICE_ROWS) {
+    onednn_matmul(&(Matmul){.m = OC,
+                            .n = C,
+                            .k = min_size(MATMUL_SLICE_ROWS, N - row),
+                            .a = {(const char *)dout + row * OC * element, OC, 1},
+                            .b = {(const char *)inp + row * C * element, C, 0},
+                            .c = dweight.data,
+                            .accumulate = dweight.accumulate || row > 0,
+                            .type = type,
+                            .out_type = dweight.type});
+  }
+}
+
+void matmul_backward(void *dinp, OpsGrad dweight, OpsGrad dbias, const void *dout, const void *inp,
+                     const void *weight, const void *pre, size_t N, size_t C, size_t OC, ZeroType type, void *scratch,
+                     ZeroStream stream) {
+  if (N == 0) zero_fatal("matmul_backward: there are no rows");
+  if (dinp != NULL) {
+    onednn_matmul(&(Matmul){
+        .m = N, .n = C, .k = OC, .a = {dout, OC, 0}, .b = {weight, C, 0}, .c = dinp, .type = type, .out_type = type});
+    if (pre != NULL) gelu_backward(dinp, dinp, pre, N * C, type, stream);
+  }
+  if (dweight.data != NULL) weight_gradient(dweight, dout, inp, N, C, OC, type);
+  if (dbias.data != NULL) column_sums(dbias, dout, N, OC, type, scratch);
+}
+
+double matmul_peak(size_t n, size_t k, size_t m, ZeroType type, double seconds) {
+  size_t element = zero_type_size(type);
+  size_t a_bytes = n * k * element, b_bytes = k * m * element;
+  void *a = zero_malloc(a_bytes, ZERO_MEM_OTHER), *b = zero_malloc(b_bytes, ZERO_MEM_OTHER);
+  void *c = zero_malloc(n * m * element, ZERO_MEM_OTHER);
+  Matmul product = {.m = n, .n = m, .k = k, .a = {a, k, 0}, .b = {b, k, 1}, .c = c, .type = type, .out_type = type};
+  onednn_matmul(&product); // creates the primitive and touches the memory
+
+  double start = omp_get_wtime(), best = 0, end;
+  do {
+    double begin = omp_get_wtime();
+    onednn_matmul(&product);
+    end = omp_get_wtime();
+    if (best == 0 || end - begin < best) best = end - begin;
+  } while (end - start < seconds);
+
+  zero_free(a);
+  zero_free(b);
+  zero_free(c);
+  return 2.0 * (double)n * (double)k * (double)m / best;
+}

@@ -1,0 +1,183 @@
+// The cache of oneDNN matmul primitives (oneDNN 2.x, C API).
+//
+// The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Version 2.6
+// does so where a is transposed, k is 2,048 or more and m and n are few (seen with 2 to 8 threads over m up to
+// 2,304, n up to 768, k up to 8,192; never with a as stored): callers with a transposed keep k below that, see
+// MATMUL_SLICE_ROWS in matmul.c.
+#include "onednn.h"
+
+#include <dnnl.h>
+#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../../zero/error.h"
+
+// What makes two multiplications use the same primitive. All members have one size: no padding to compare.
+// oneDNN plans for the number of threads at creation, hence `threads`.
+typedef struct {
+  uint64_t m, n, k;
+  uint64_t a_stride, a_transposed, b_stride, b_transposed;
+  uint64_t bias, accumulate;
+  uint64_t type, out_type;
+  uint64_t threads;
+} Key;
+
+typedef struct {
+  Key key;
+  uint64_t last_use;
+  dnnl_primitive_t primitive;
+  dnnl_memory_t a, b, bias, c;
+} Entry;
+
+// A GPT-2 uses about 20 shapes; more than this many at once only cost their creation again.
+enum { CACHE_ENTRIES = 128 };
+
+// The process's engine and primitives. The operations have no context of their own to hold them.
+static struct {
+  dnnl_engine_t engine;
+  dnnl_stream_t stream;
+  uint64_t clock; // counts calls; the entry with the smallest last_use is the oldest
+  size_t count;
+  uint64_t hashes[CACHE_ENTRIES]; // beside the entries, so that a look-up reads few cache lines
+  Entry entries[CACHE_ENTRIES];
+} cache;
+
+static void check_status(dnnl_status_t status, const char *call, const Key *key) {
+  if (status == dnnl_success) return;
+  zero_fatal("oneDNN: %s gave status %d for m %llu, n %llu, k %llu, strides %llu and %llu, transposed %llu and %llu",
+             call, (int)status, (unsigned long long)key->m, (unsigned long long)key->n, (unsigned long long)key->k,
+             (unsigned long long)key->a_stride, (unsigned long long)key->b_stride,
+             (unsigned long long)key->a_transposed, (unsigned long long)key->b_transposed);
+}
+
+#define CHECK(key, call) check_status(call, #call, key)
+
+static uint64_t hash_key(const Key *key) { // FNV-1a over 64-bit words
+  const uint64_t offset = 14695981039346656037ull, prime = 1099511628211ull;
+  uint64_t words[sizeof(Key) / sizeof(uint64_t)], hash = offset;
+  memcpy(words, key, sizeof words);
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) hash = (hash ^ words[i]) * prime;
+  return hash;
+}
+
+static dnnl_data_type_t data_type(ZeroType type) {
+  if (type != ZERO_F32) zero_fatal("matrix multiply: the CPU computes in fp32 only, found type %d", (int)type);
+  return dnnl_f32;
+}
+
+static dnnl_memory_desc_t describe(const Key *key, uint64_t rows, uint64_t columns, uint64_t stride, int transposed,
+                                   ZeroType type) {
+  dnnl_memory_desc_t description;
+  dnnl_dims_t sizes = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
+  dnnl_dims_t strides = {transposed ? 1 : (dnnl_dim_t)stride, transposed ? (dnnl_dim_t)stride : 1};
+  CHECK(key, dnnl_memory_desc_init_by_strides(&description, 2, sizes, data_type(type), strides));
+  return description;
+}
+
+static void create_entry(Entry *entry, const Key *key) {
+  ZeroType type = (ZeroType)key->type, out_type = (ZeroType)key->out_type;
+  dnnl_memory_desc_t a = describe(key, key->m, key->k, key->a_stride, (int)key->a_transposed, type);
+  dnnl_memory_desc_t b = describe(key, key->k, key->n, key->b_stride, (int)key->b_transposed, type);
+  dnnl_memory_desc_t bias = describe(key, 1, key->n, key->n, 0, type);
+  dnnl_memory_desc_t c = describe(key, key->m, key->n, key->n, 0, out_type);
+
+  dnnl_matmul_desc_t operation;
+  CHECK(key, dnnl_matmul_desc_init(&operation, &a, &b, key->bias ? &bias : NULL, &c));
+  dnnl_primitive_attr_t attributes;
+  CHECK(key, dnnl_primitive_attr_create(&attributes));
+  if (key->accumulate) {
+    dnnl_post_ops_t post_ops;
+    CHECK(key, dnnl_post_ops_create(&post_ops));
+    CHECK(key, dnnl_post_ops_append_sum(post_ops, 1.0f));
+    CHECK(key, dnnl_primitive_attr_set_post_ops(attributes, post_ops));
+    CHECK(key, dnnl_post_ops_destroy(post_ops));
+  }
+  dnnl_primitive_desc_t description;
+  CHECK(key, dnnl_primitive_desc_create(&description, &operation, attributes, cache.engine, NULL));
+  CHECK(key, dnnl_primitive_create(&entry->primitive, description));
+  CHECK(key, dnnl_primitive_desc_destroy(description));
+  CHECK(key, dnnl_primitive_attr_destroy(attributes));
+
+  CHECK(key, dnnl_memory_create(&entry->a, &a, cache.engine, DNNL_MEMORY_NONE));
+  CHECK(key, dnnl_memory_create(&entry->b, &b, cache.engine, DNNL_MEMORY_NONE));
+  CHECK(key, dnnl_memory_create(&entry->bias, &bias, cache.engine, DNNL_MEMORY_NONE));
+  CHECK(key, dnnl_memory_create(&entry->c, &c, cache.engine, DNNL_MEMORY_NONE));
+  entry->key = *key;
+}
+
+static void destroy_entry(Entry *entry) {
+  CHECK(&entry->key, dnnl_memory_destroy(entry->a));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->b));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->bias));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->c));
+  CHECK(&entry->key, dnnl_primitive_destroy(entry->primitive));
+}
+
+static size_t free_place(void) {
+  if (cache.count < CACHE_ENTRIES) return cache.count++;
+  size_t oldest = 0;
+  for (size_t i = 1; i < CACHE_ENTRIES; i++) {
+    if (cache.entries[i].last_use < cache.entries[oldest].last_use) oldest = i;
+  }
+  destroy_entry(&cache.entries[oldest]);
+  return oldest;
+}
+
+static Entry *find_entry(const Key *key) {
+  uint64_t hash = hash_key(key);
+  size_t place = 0;
+  while (place < cache.count &&
+         !(cache.hashes[place] == hash && memcmp(&cache.entries[place].key, key, sizeof *key) == 0)) {
+    place++;
+  }
+  if (place == cache.count) {
+    if (cache.engine == NULL) {
+      CHECK(key, dnnl_engine_create(&cache.engine, dnnl_cpu, 0));
+      CHECK(key, dnnl_stream_create(&cache.stream, cache.engine, dnnl_stream_default_flags));
+    }
+    place = free_place();
+    create_entry(&cache.entries[place], key);
+    cache.hashes[place] = hash;
+  }
+  cache.entries[place].last_use = ++cache.clock;
+  return &cache.entries[place];
+}
+
+// A matrix that is stored as a single row: its stride means nothing, but a long one makes oneDNN take it for a
+// transposed matrix and split the sum over k.
+static uint64_t stride_of(const Matrix *matrix, size_t rows, size_t columns) {
+  size_t stored_rows = matrix->transposed ? columns : rows, stored_columns = matrix->transposed ? rows : columns;
+  return stored_rows == 1 ? stored_columns : matrix->stride;
+}
+
+void onednn_matmul(const Matmul *matmul) {
+  Key key = {
+      .m = matmul->m,
+      .n = matmul->n,
+      .k = matmul->k,
+      .a_stride = stride_of(&matmul->a, matmul->m, matmul->k),
+      .a_transposed = matmul->a.transposed != 0,
+      .b_stride = stride_of(&matmul->b, matmul->k, matmul->n),
+      .b_transposed = matmul->b.transposed != 0,
+      .bias = matmul->bias != NULL,
+      .accumulate = matmul->accumulate != 0,
+      .type = matmul->type,
+      .out_type = matmul->out_type,
+      .threads = (uint64_t)omp_get_max_threads(),
+  };
+  Entry *entry = find_entry(&key);
+  // oneDNN's memory objects take pointers to writable data, also for what they only read.
+  CHECK(&key, dnnl_memory_set_data_handle(entry->a, (void *)matmul->a.data));
+  CHECK(&key, dnnl_memory_set_data_handle(entry->b, (void *)matmul->b.data));
+  CHECK(&key, dnnl_memory_set_data_handle(entry->c, matmul->c));
+  dnnl_exec_arg_t arguments[4] = {
+      {DNNL_ARG_SRC, entry->a}, {DNNL_ARG_WEIGHTS, entry->b}, {DNNL_ARG_DST, entry->c}, {DNNL_ARG_BIAS, entry->bias}};
+  int count = 3;
+  if (matmul->bias != NULL) {
+    CHECK(&key, dnnl_memory_set_data_handle(entry->bias, (void *)matmul->bias));
+    count = 4;
+  }
+  CHECK(&key, dnnl_primitive_execute(entry->primitive, cache.stream, count, arguments));
+  CHECK(&key, dnnl_stream_wait(cache.stream));
+}

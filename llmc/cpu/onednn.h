@@ -1,0 +1,33 @@
+// Matrix multiply through oneDNN, with the primitives cached by shape.
+//
+// Creating a primitive takes up to a millisecond; a cached one costs a look-up and three pointers.
+#ifndef LLMC_CPU_ONEDNN_H
+#define LLMC_CPU_ONEDNN_H
+
+#include <stddef.h>
+
+#include "../../zero/device.h"
+
+// A matrix in memory: `stride` elements from one stored row to the next. transposed: what is multiplied is
+// the transpose of what is stored.
+typedef struct {
+  const void *data;
+  size_t stride;
+  int transposed;
+} Matrix;
+
+// c = a * b + bias, or c += a * b. a is (m, k), b is (k, n), c is (m, n) and dense, bias is (n) or NULL.
+// a, b and bias have `type`; c has `out_type`.
+typedef struct {
+  size_t m, n, k;
+  Matrix a, b;
+  const void *bias;
+  void *c;
+  int accumulate;
+  ZeroType type, out_type;
+} Matmul;
+
+// Not to be called inside a parallel region. A shape that oneDNN refuses ends the program.
+void onednn_matmul(const Matmul *matmul);
+
+#endif

@@ -1,0 +1,303 @@
+// Token shards: files, windows and the order in which training takes them.
+#include "dataloader.h"
+
+#include <glob.h>
+#include <unistd.h>
+
+#include "../zero/memory.h"
+#include "files.h"
+#include "random.h"
+
+enum {
+  TOKENS_MAGIC = 20240520,
+  TOKENS_VERSION = 1,
+  OPEN_FILES = 64,       // descriptors kept open at once
+  SCAN_TOKENS = 1 << 19, // tokens per read when a shard is scanned: 1 MiB
+  FEISTEL_ROUNDS = 6,
+  PERMUTE_STREAM = 0x5045524d // "PERM": apart from the counters that random_normal uses
+};
+
+typedef struct {
+  const char *path; // belongs to the glob
+  size_t tokens;
+  size_t first_window; // windows in all shards before this one
+} Shard;
+
+typedef struct {
+  int fd; // -1: free
+  size_t shard;
+  size_t last_use;
+} OpenFile;
+
+struct DataLoader {
+  glob_t files;
+  Shard *shards; // (num_shards)
+  size_t num_shards;
+  size_t windows, tokens;
+  size_t T, vocab;
+  uint64_t seed;
+  uint16_t *buffer; // (T + 1)
+  OpenFile open_files[OPEN_FILES];
+  size_t uses; // clock of the open files
+};
+
+// ---------------------------------------------------------------------------------------------------
+// Checks at start
+
+static size_t token_offset(size_t token) {
+  return LLMC_HEADER_BYTES + token * sizeof(uint16_t);
+}
+
+// The number of tokens by the shard's header, which the file's size must confirm. The header's int32 is read
+// as unsigned, so a shard may hold up to 2^32 - 1 tokens (8 GiB).
+static void check_shard(Shard *shard, const char *flag, ZeroErrors *errors) {
+  int header[LLMC_HEADER_INTS];
+  char problem[512];
+  size_t size = 0;
+  int fd = file_open_llmc(shard->path, TOKENS_MAGIC, "a token file",
+                          "give token files in llm.c's format, as the scripts in data/ write them", header, &size,
+                          problem, sizeof problem);
+  if (fd < 0) {
+    zero_errors_add(errors, "%s %s: %s", flag, shard->path, problem);
+    return;
+  }
+  close(fd);
+  if (header[1] != TOKENS_VERSION) {
+    zero_errors_add(errors, "%s %s: token file of version %d, expected %d; prepare the data anew", flag, shard->path,
+                    header[1], TOKENS_VERSION);
+    return;
+  }
+  shard->tokens = (uint32_t)header[2];
+  size_t expected = token_offset(shard->tokens);
+  if (size != expected) {
+    zero_errors_add(errors,
+                    "%s %s: file is %s than its header says: %zu tokens need %zu bytes, it has %zu; copy or prepare "
+                    "it anew",
+                    flag, shard->path, size < expected ? "shorter" : "longer", shard->tokens, expected, size);
+  }
+}
+
+// Index of the first token >= vocab, or count.
+static size_t find_bad_token(const uint16_t *tokens, size_t count, size_t vocab) {
+  if (vocab > UINT16_MAX) return count;
+  unsigned largest = 0;
+  for (size_t i = 0; i < count; i++) largest = tokens[i] > largest ? tokens[i] : largest;
+  if (largest < vocab) return count;
+  size_t bad = 0;
+  while (tokens[bad] < vocab) bad++;
+  return bad;
+}
+
+// Every token of one shard against the vocabulary: a wrong tokenizer shows before anything is written.
+static void scan_shard(const Shard *shard, const char *flag, size_t vocab, ZeroErrors *errors) {
+  size_t size = 0;
+  const char *reason = NULL;
+  int fd = file_open(shard->path, &size, &reason);
+  if (fd < 0) {
+    zero_errors_add(errors, "%s %s: cannot be opened: %s; check the file", flag, shard->path, reason);
+    return;
+  }
+  uint16_t *piece = zero_malloc(SCAN_TOKENS * sizeof *piece, ZERO_MEM_OTHER);
+  for (size_t first = 0; first < shard->tokens; first += SCAN_TOKENS) {
+    size_t left = shard->tokens - first;
+    size_t count = left < SCAN_TOKENS ? left : SCAN_TOKENS;
+    reason = file_read(fd, piece, count * sizeof *piece, token_offset(first));
+    if (reason != NULL) {
+      zero_errors_add(errors, "%s %s: cannot be read at byte %zu: %s; check the file", flag, shard->path,
+                      token_offset(first), reason);
+      break;
+    }
+    size_t bad = find_bad_token(piece, count, vocab);
+    if (bad < count) {
+      zero_errors_add(errors,
+                      "%s %s: token %u at position %zu is outside the model's vocabulary of %zu; give the V of the "
+                      "tokenizer that made the data (-e …,V=…), or data made for this model",
+                      flag, shard->path, piece[bad], first + bad, vocab);
+      break;
+    }
+  }
+  zero_free(piece);
+  close(fd);
+}
+
+static void open_shards(DataLoader *loader, const char *pattern, const char *flag, ZeroErrors *errors) {
+  loader->num_shards = loader->files.gl_pathc;
+  loader->shards = zero_malloc(loader->num_shards * sizeof *loader->shards, ZERO_MEM_OTHER);
+  int problems = errors->count;
+  size_t longest = 0;
+  for (size_t s = 0; s < loader->num_shards; s++) {
+    Shard *shard = &loader->shards[s];
+    shard->path = loader->files.gl_pathv[s];
+    check_shard(shard, flag, errors);
+    shard->first_window = loader->windows;
+    loader->tokens += shard->tokens;
+    // The last window's targets need one token more than its inputs.
+    loader->windows += shard->tokens > 0 ? (shard->tokens - 1) / loader->T : 0;
+    if (shard->tokens > longest) longest = shard->tokens;
+  }
+  if (errors->count > problems) return;
+  if (loader->windows == 0) {
+    zero_errors_add(
+        errors,
+        "%s %s: no file has the %zu tokens that -t %zu needs (T + 1), the longest has %zu; give a smaller "
+        "-t or more text",
+        flag, pattern, loader->T + 1, loader->T, longest);
+    return;
+  }
+  scan_shard(&loader->shards[0], flag, loader->vocab, errors);
+}
+
+DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, size_t vocab, uint64_t seed,
+                            ZeroErrors *errors) {
+  glob_t files;
+  int status = glob(pattern, GLOB_BRACE | GLOB_TILDE, NULL, &files); // sorted by name
+  if (status != 0) {
+    if (status == GLOB_NOMATCH) {
+      zero_errors_add(errors, "%s %s: no such file; give a token file or a pattern such as 'data/*_train.bin'", flag,
+                      pattern);
+    } else {
+      zero_errors_add(errors, "%s %s: the pattern cannot be searched: %s; give a simpler one", flag, pattern,
+                      status == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
+    }
+    globfree(&files);
+    return NULL;
+  }
+  DataLoader *loader = zero_malloc(sizeof *loader, ZERO_MEM_OTHER);
+  loader->files = files;
+  loader->T = T;
+  loader->vocab = vocab;
+  loader->seed = seed;
+  loader->buffer = zero_malloc((T + 1) * sizeof *loader->buffer, ZERO_MEM_OTHER);
+  for (size_t i = 0; i < OPEN_FILES; i++) loader->open_files[i].fd = -1;
+
+  int problems = errors->count;
+  open_shards(loader, pattern, flag, errors);
+  if (errors->count > problems) {
+    dataloader_close(loader);
+    return NULL;
+  }
+  return loader;
+}
+
+size_t dataloader_windows(const DataLoader *loader) {
+  return loader->windows;
+}
+size_t dataloader_tokens(const DataLoader *loader) {
+  return loader->tokens;
+}
+size_t dataloader_shards(const DataLoader *loader) {
+  return loader->num_shards;
+}
+
+void dataloader_close(DataLoader *loader) {
+  if (loader == NULL) return;
+  for (size_t i = 0; i < OPEN_FILES; i++) {
+    if (loader->open_files[i].fd >= 0) close(loader->open_files[i].fd);
+  }
+  globfree(&loader->files);
+  zero_free(loader->shards);
+  zero_free(loader->buffer);
+  zero_free(loader);
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Windows
+
+// The shard's descriptor; the one that was not used for the longest time makes room.
+static int shard_file(DataLoader *loader, size_t shard) {
+  OpenFile *slot = &loader->open_files[0];
+  for (size_t i = 0; i < OPEN_FILES; i++) {
+    OpenFile *file = &loader->open_files[i];
+    if (file->fd >= 0 && file->shard == shard) {
+      file->last_use = ++loader->uses;
+      return file->fd;
+    }
+    if (file->last_use < slot->last_use) slot = file; // a free one was never used: 0
+  }
+  if (slot->fd >= 0) close(slot->fd);
+  size_t size = 0;
+  const char *reason = NULL;
+  const char *path = loader->shards[shard].path;
+  int fd = file_open(path, &size, &reason);
+  if (fd < 0) zero_fatal("%s: cannot be opened again while training: %s; was it moved or deleted?", path, reason);
+  *slot = (OpenFile){.fd = fd, .shard = shard, .last_use = ++loader->uses};
+  return fd;
+}
+
+// The last shard whose first window is not after w: shards too short for a window share their successor's.
+static size_t shard_of_window(const DataLoader *loader, size_t w) {
+  size_t low = 0, high = loader->num_shards;
+  while (high - low > 1) {
+    size_t middle = low + (high - low) / 2;
+    if (loader->shards[middle].first_window <= w) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+void dataloader_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
+  if (w >= loader->windows) zero_fatal("window %zu asked for, the data has %zu", w, loader->windows);
+  size_t s = shard_of_window(loader, w);
+  const Shard *shard = &loader->shards[s];
+  size_t first = (w - shard->first_window) * loader->T;
+  size_t count = loader->T + 1;
+  uint16_t *tokens = loader->buffer; // (T + 1)
+  const char *reason = file_read(shard_file(loader, s), tokens, count * sizeof *tokens, token_offset(first));
+  if (reason != NULL) {
+    zero_fatal("%s: %zu tokens at byte %zu cannot be read: %s; was the file changed?", shard->path, count,
+               token_offset(first), reason);
+  }
+  size_t bad = find_bad_token(tokens, count, loader->vocab);
+  if (bad < count) {
+    zero_fatal(
+        "%s: token %u at position %zu is outside the model's vocabulary of %zu; prepare this file anew with "
+        "the tokenizer of the others",
+        shard->path, tokens[bad], first + bad, loader->vocab);
+  }
+  for (size_t t = 0; t < loader->T; t++) {
+    inputs[t] = tokens[t];
+    targets[t] = tokens[t + 1];
+  }
+}
+
+void dataloader_train_window(DataLoader *loader, size_t i, int *inputs, int *targets) {
+  size_t epoch = i / loader->windows;
+  size_t w = dataloader_permute(i % loader->windows, loader->windows, loader->seed, epoch);
+  dataloader_window(loader, w, inputs, targets);
+}
+
+// ---------------------------------------------------------------------------------------------------
+// The permutation
+//
+// A Feistel network is a bijection of the numbers of 2h bits whatever its round function is (Luby and Rackoff,
+// 1988); here Philox of (half, round, epoch) under the seed. h is the smallest with n <= 2^2h, so the domain is
+// less than 4n; a result outside [0, n) is put through again until it falls inside (cycle walking: Black and
+// Rogaway, CT-RSA 2002), less than 4 times on average.
+
+static uint64_t feistel(uint64_t x, unsigned half_bits, uint64_t seed, uint64_t epoch) {
+  const uint64_t mask = (UINT64_C(1) << half_bits) - 1;
+  const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+  uint64_t left = x >> half_bits, right = x & mask;
+  for (uint32_t round = 0; round < FEISTEL_ROUNDS; round++) {
+    const uint32_t counter[4] = {(uint32_t)right, PERMUTE_STREAM + round, (uint32_t)epoch, (uint32_t)(epoch >> 32)};
+    uint32_t bits[4];
+    philox4x32(counter, key, bits);
+    uint64_t next = left ^ (bits[0] & mask);
+    left = right;
+    right = next;
+  }
+  return left << half_bits | right;
+}
+
+size_t dataloader_permute(size_t i, size_t n, uint64_t seed, uint64_t epoch) {
+  unsigned half_bits = 1;
+  while (half_bits < 32 && (n - 1) >> (2 * half_bits) != 0) half_bits++;
+  uint64_t x = i;
+  do {
+    x = feistel(x, half_bits, seed, epoch);
+  } while (x >= n);
+  return (size_t)x;
+}

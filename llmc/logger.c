@@ -1,0 +1,135 @@
+// main.log in llm.c's form.
+#include "logger.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../zero/memory.h"
+
+static const char LOG_NAME[] = "main.log";
+
+struct Logger {
+  FILE *file;
+  char *path;
+};
+
+static char *copy_string(const char *text) {
+  size_t bytes = strlen(text) + 1;
+  return memcpy(zero_malloc(bytes, ZERO_MEM_OTHER), text, bytes);
+}
+
+// Cuts path to its parent directory, in place: "a/b//" -> "a", "/a" -> "/", "a" -> ".".
+static void cut_to_parent(char *path) {
+  size_t length = strlen(path);
+  while (length > 1 && path[length - 1] == '/') length--;
+  while (length > 0 && path[length - 1] != '/') length--;
+  while (length > 1 && path[length - 1] == '/') length--;
+  if (length == 0) path[length++] = '.'; // a name has at least one character, so there is room
+  path[length] = '\0';
+}
+
+void logger_check(const char *dir, const char *flag, ZeroErrors *errors) {
+  if (dir[0] == '\0') {
+    zero_errors_add(errors, "%s: the directory's name is empty; give one such as log124M", flag);
+    return;
+  }
+  // What exists of the path, from its end upwards, decides.
+  char *path = copy_string(dir);
+  struct stat info;
+  int missing;
+  while ((missing = stat(path, &info) != 0) && errno == ENOENT && strcmp(path, ".") != 0 && strcmp(path, "/") != 0) {
+    cut_to_parent(path);
+  }
+  if (missing) {
+    zero_errors_add(errors, "%s %s: cannot be used: %s: %s; give another directory", flag, dir, path,
+                    strerror(errno));
+  } else if (!S_ISDIR(info.st_mode)) {
+    zero_errors_add(errors, "%s %s: %s is a file, not a directory; give another directory", flag, dir, path);
+  } else if (access(path, W_OK | X_OK) != 0) {
+    zero_errors_add(errors, "%s %s: cannot write in %s: %s; give a directory that you may write to", flag, dir, path,
+                    strerror(errno));
+  }
+  zero_free(path);
+}
+
+// mkdir -p.
+static void make_directories(const char *dir) {
+  char *path = copy_string(dir);
+  for (char *at = path + 1;; at++) {
+    if (*at != '/' && *at != '\0') continue;
+    const char end = *at;
+    *at = '\0';
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+      zero_fatal("-o %s: directory %s cannot be created: %s", dir, path, strerror(errno));
+    }
+    if (end == '\0') break;
+    *at = end;
+  }
+  zero_free(path);
+}
+
+// An older log keeps its lines under the first free number.
+static void move_aside(const char *path) {
+  struct stat info;
+  if (lstat(path, &info) != 0) {
+    if (errno == ENOENT) return;
+    zero_fatal("%s: cannot be looked at: %s", path, strerror(errno));
+  }
+  const size_t digits = 20; // of the largest number
+  const size_t bytes = strlen(path) + 1 + digits + 1;
+  char *aside = zero_malloc(bytes, ZERO_MEM_OTHER);
+  size_t number = 0;
+  do {
+    snprintf(aside, bytes, "%s.%zu", path, ++number);
+  } while (lstat(aside, &info) == 0);
+  if (errno != ENOENT || rename(path, aside) != 0) {
+    zero_fatal("%s: the older log cannot be moved to %s: %s", path, aside, strerror(errno));
+  }
+  printf("log: %s of an earlier run is now %s\n", path, aside);
+  zero_free(aside);
+}
+
+Logger *logger_open(const char *dir) {
+  make_directories(dir);
+  Logger *logger = zero_malloc(sizeof *logger, ZERO_MEM_OTHER);
+  const size_t bytes = strlen(dir) + 1 + sizeof LOG_NAME;
+  logger->path = zero_malloc(bytes, ZERO_MEM_OTHER);
+  snprintf(logger->path, bytes, "%s/%s", dir, LOG_NAME);
+  move_aside(logger->path);
+  logger->file = fopen(logger->path, "w");
+  if (logger->file == NULL) zero_fatal("%s: cannot be created: %s", logger->path, strerror(errno));
+  return logger;
+}
+
+__attribute__((format(printf, 2, 3))) static void write_line(Logger *logger, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  const int written = vfprintf(logger->file, format, arguments);
+  va_end(arguments);
+  // Flushed line by line: a killed run leaves whole lines, and a full disk shows at once.
+  if (written < 0 || fflush(logger->file) != 0) {
+    zero_fatal("%s: a line cannot be written: %s; is the disk full?", logger->path, strerror(errno));
+  }
+}
+
+void logger_train(Logger *logger, size_t step, double loss, double lr, double norm) {
+  if (logger == NULL) return;
+  write_line(logger, "s:%zu trl:%.9g lr:%.9g norm:%.9g\n", step, loss, lr, norm);
+}
+
+void logger_val(Logger *logger, size_t step, double loss) {
+  if (logger == NULL) return;
+  write_line(logger, "s:%zu tel:%.9g\n", step, loss);
+}
+
+void logger_close(Logger *logger) {
+  if (logger == NULL) return;
+  if (fclose(logger->file) != 0)
+    zero_fatal("%s: cannot be closed: %s; is the disk full?", logger->path, strerror(errno));
+  zero_free(logger->path);
+  zero_free(logger);
+}

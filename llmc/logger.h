@@ -1,0 +1,27 @@
+// main.log in llm.c's form, %.9g figures: `s:19 trl:2.34567809 lr:0.0003 norm:0.5432`, `s:20 tel:1.48321`.
+#ifndef LLMC_LOGGER_H
+#define LLMC_LOGGER_H
+
+#include <stddef.h>
+
+#include "../zero/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct Logger Logger;
+
+// Can dir be created (parents too) and written to? Problems go into errors; nothing is created.
+void logger_check(const char *dir, const char *flag, ZeroErrors *errors);
+// Creates dir and dir/main.log; an existing log is moved aside to main.log.1, .2, … (the first free number),
+// with a line on stdout. Call on rank 0 alone, after the start-up checks. Ends all ranks on failure.
+Logger *logger_open(const char *dir);
+void logger_train(Logger *, size_t step, double loss, double lr, double norm); // step from 0; NULL logger: no-op
+void logger_val(Logger *, size_t step, double loss);
+void logger_close(Logger *);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

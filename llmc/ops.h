@@ -1,0 +1,162 @@
+// Every operation of the models, forward and backward. llmc/cpu/ implements them for the CPU and
+// llmc/cuda/ for NVIDIA GPUs, one file per layer.
+//
+// Conventions
+//   B sequences of T tokens, C channels, NH heads, V vocabulary, Vp padded vocabulary; N = B*T rows.
+//   Tensors are row-major and dense. `type` is the element type of activations and parameters;
+//   statistics (mean, rstd, lse) and losses are fp32 or wider in every type; sums are in fp32.
+//   Linear weights are (out, in), as in PyTorch.
+//   A parameter gradient has its own type, `grad.type` (the wire type, or fp32 where the engine
+//   accumulates in place), and grad.accumulate says whether the first writer of a micro-step
+//   overwrites (0) or adds (1): see OpsGrad. Adding sums in fp32 and rounds once.
+//   The same inputs give the same bits for every number of threads.
+//   `scratch` is memory of at least the size that the operation's *_scratch function returns,
+//   aligned to 64 bytes; its contents are undefined before and after.
+//   Bad arguments end the program: they are the caller's mistake, not the user's.
+#ifndef LLMC_OPS_H
+#define LLMC_OPS_H
+
+#include <stddef.h>
+
+#include "../zero/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A parameter gradient being written. `data` NULL: not wanted.
+typedef struct {
+  void *data;
+  ZeroType type;
+  int accumulate; // 0: overwrite the whole tensor, 1: add to it
+} OpsGrad;
+
+// ---------------------------------------------------------------- embeddings
+// out[b,t,:] = wte[tokens[b,t],:] + wpe[t,:]
+void encoder_forward(void *out,          // (B, T, C)
+                     const int *tokens,  // (B, T), each in [0, V)
+                     const void *wte,    // (Vp, C)
+                     const void *wpe,    // (maxT, C), maxT >= T
+                     size_t B, size_t T, size_t C, ZeroType type, ZeroStream stream);
+
+// Adds dout's rows to dwte in the order of rows: a row that occurs often is summed in fp32 and rounded
+// once. dwpe: rows from T to maxT - 1 become 0 when dwpe.accumulate is 0 and are left alone otherwise.
+// dwte.accumulate 0 zeroes the rows that no token names (an untied head); tied models pass 1.
+size_t encoder_backward_scratch(size_t B, size_t T, size_t C);
+void encoder_backward(OpsGrad dwte,      // (Vp, C)
+                      OpsGrad dwpe,      // (maxT, C)
+                      const void *dout,  // (B, T, C)
+                      const int *tokens, // (B, T)
+                      size_t B, size_t T, size_t C, size_t Vp, size_t maxT, ZeroType type, void *scratch,
+                      ZeroStream stream);
+
+// ---------------------------------------------------------------- LayerNorm (arXiv 1607.06450), eps 1e-5
+void layernorm_forward(void *out,   // (N, C)
+                       float *mean, // (N)
+                       float *rstd, // (N)
+                       const void *inp, const void *weight, const void *bias, // (N, C), (C), (C)
+                       size_t N, size_t C, ZeroType type, ZeroStream stream);
+
+// residual = a + b; out = layernorm(residual), in one pass. residual may be a or b.
+void fused_residual_layernorm_forward(void *residual,                        // (N, C)
+                                      void *out,                             // (N, C)
+                                      float *mean, float *rstd,              // (N)
+                                      const void *a, const void *b,          // (N, C)
+                                      const void *weight, const void *bias,  // (C)
+                                      size_t N, size_t C, ZeroType type, ZeroStream stream);
+
+// dinp = (add ? add : 0) + the gradient through the norm. `add` carries the residual branch's gradient,
+// may be NULL and may be dinp itself. mean and rstd come from forward, inp is the norm's input.
+size_t layernorm_backward_scratch(size_t N, size_t C);
+void layernorm_backward(void *dinp,                        // (N, C)
+                        OpsGrad dweight, OpsGrad dbias,    // (C)
+                        const void *dout,                  // (N, C)
+                        const void *add,                   // (N, C) or NULL
+                        const void *inp,                   // (N, C)
+                        const float *mean, const float *rstd, // (N)
+                        const void *weight,                // (C)
+                        size_t N, size_t C, ZeroType type, void *scratch, ZeroStream stream);
+
+// ---------------------------------------------------------------- linear layers
+// out = inp * weight^T + bias. With gelu: pre keeps that value and out = gelu(pre) (tanh form, arXiv
+// 1606.08415); without, pre must be NULL. bias may be NULL. pre may not be out.
+typedef enum { OPS_NO_GELU, OPS_GELU } OpsGelu;
+void matmul_forward(void *out,          // (N, OC)
+                    void *pre,          // (N, OC) or NULL
+                    const void *inp,    // (N, C)
+                    const void *weight, // (OC, C)
+                    const void *bias,   // (OC) or NULL
+                    size_t N, size_t C, size_t OC, OpsGelu gelu, ZeroType type, ZeroStream stream);
+
+// dinp = dout * weight, times gelu'(pre) where pre is given (inp was gelu(pre)); dinp NULL: not wanted.
+// dweight = dout^T * inp; dbias = column sums of dout. Row sums run in fixed slices, added in order.
+size_t matmul_backward_scratch(size_t N, size_t C, size_t OC);
+void matmul_backward(void *dinp,                     // (N, C) or NULL
+                     OpsGrad dweight, OpsGrad dbias, // (OC, C), (OC)
+                     const void *dout,               // (N, OC)
+                     const void *inp,                // (N, C)
+                     const void *weight,             // (OC, C)
+                     const void *pre,                // (N, C) or NULL
+                     size_t N, size_t C, size_t OC, ZeroType type, void *scratch, ZeroStream stream);
+
+// ---------------------------------------------------------------- attention
+// Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the
+// T x T scores are never stored. qkv holds q, k, v of a row side by side, heads inside each.
+// causal 0: every position sees every position of its sequence. `lengths` NULL: all T; else keys from
+// lengths[b] on are masked and rows from there on give 0.
+size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH);
+void attention_forward(void *out,           // (B, T, C)
+                       float *lse,          // (B, NH, T) log-sum-exp of the scaled scores
+                       const void *qkv,     // (B, T, 3C)
+                       const int *lengths,  // (B) or NULL
+                       size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
+                       ZeroStream stream);
+
+size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH);
+void attention_backward(void *dqkv,                                     // (B, T, 3C)
+                        const void *dout, const void *out,              // (B, T, C)
+                        const float *lse,                               // (B, NH, T)
+                        const void *qkv, const int *lengths,            // (B, T, 3C), (B) or NULL
+                        size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
+                        ZeroStream stream);
+
+// ---------------------------------------------------------------- the language-model head
+#define OPS_IGNORE (-1) // a target that counts for nothing: its loss is 0 and its gradients too
+
+// Projection onto the vocabulary, softmax, cross-entropy and all their gradients, in blocks of rows, so
+// that the (N, Vp) logits are never whole in memory. loss[n] = -log softmax(hidden[n] * wte^T)[target],
+// over the V real entries; columns V to Vp - 1 have probability 0 and gradient 0.
+// dhidden = grad_scale * dloss/dhidden, dwte likewise (rows V to Vp - 1 get 0 when overwriting).
+// dhidden NULL and dwte.data NULL: forward only. logits NULL, or (N, V) for tests.
+size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type);
+void lm_head_loss(float *loss,         // (N)
+                  void *dhidden,       // (N, C) or NULL
+                  OpsGrad dwte,        // (Vp, C)
+                  float *logits,       // (N, V) or NULL
+                  const void *hidden,  // (N, C)
+                  const void *wte,     // (Vp, C)
+                  const int *targets,  // (N): [0, V) or OPS_IGNORE
+                  float grad_scale, size_t N, size_t C, size_t V, size_t Vp, ZeroType type, void *scratch,
+                  ZeroStream stream);
+
+// logits[n] = hidden[n] * wte^T over the V real entries, for sampling.
+size_t lm_head_logits_scratch(size_t N, size_t C, size_t Vp, ZeroType type);
+void lm_head_logits(float *logits,      // (N, V)
+                    const void *hidden, // (N, C)
+                    const void *wte,    // (Vp, C)
+                    size_t N, size_t C, size_t V, size_t Vp, ZeroType type, void *scratch, ZeroStream stream);
+
+// ---------------------------------------------------------------- elementwise, where nothing to fuse with
+void gelu_forward(void *out, const void *inp, size_t count, ZeroType type, ZeroStream stream);
+void gelu_backward(void *dinp, const void *dout, const void *inp, size_t count, ZeroType type, ZeroStream stream);
+void residual_add(void *out, const void *a, const void *b, size_t count, ZeroType type, ZeroStream stream);
+
+// ---------------------------------------------------------------- the yardstick
+// FLOP/s of this process's matrix multiply (all its threads) at n rows, k inputs, m outputs: the best of
+// as many runs as fit into `seconds`, at least one.
+double matmul_peak(size_t n, size_t k, size_t m, ZeroType type, double seconds);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
