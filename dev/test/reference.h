@@ -1,0 +1,277 @@
+// Every operation of ops.h once more, in double precision and written to be read: what the tests compare
+// the backends with. Inputs are fp32, results double. Plus random data and the comparison itself.
+#ifndef TEST_REFERENCE_H
+#define TEST_REFERENCE_H
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "../../llmc/ops.h"
+
+// ---------------------------------------------------------------- random data
+// Uniform in [-scale, scale], the same on every run (splitmix64).
+static inline void random_fill(float *x, size_t count, float scale, uint64_t seed) {
+  uint64_t state = seed * 0x9e3779b97f4a7c15ull;
+  for (size_t i = 0; i < count; i++) {
+    uint64_t z = (state += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    z ^= z >> 31;
+    x[i] = scale * (2.0f * (float)(z >> 40) / 16777216.0f - 1.0f);
+  }
+}
+
+static inline void *new_bytes(size_t bytes) {
+  size_t size = (bytes + 64) / 64 * 64;
+  void *p = aligned_alloc(64, size);
+  assert_non_null(p);
+  memset(p, 0xa5, size); // -2.9e-16 as a float: whatever is not written shows
+  return p;
+}
+
+static inline float *new_floats(size_t count) {
+  return (float *)new_bytes(count * sizeof(float));
+}
+
+static inline float *new_random(size_t count, float scale, uint64_t seed) {
+  float *x = new_floats(count);
+  random_fill(x, count, scale, seed);
+  return x;
+}
+
+static inline double *new_doubles(size_t count) {
+  double *x = (double *)calloc(count + 1, sizeof(double));
+  assert_non_null(x);
+  return x;
+}
+
+static inline int *new_random_ints(size_t count, int below, uint64_t seed) {
+  float *x = new_random(count, 1, seed);
+  int *out = (int *)new_bytes(count * sizeof(int));
+  for (size_t i = 0; i < count; i++) out[i] = (int)(0.4999f * (x[i] + 1) * (float)below);
+  free(x);
+  return out;
+}
+
+// ---------------------------------------------------------------- comparison
+// ||got - want|| / ||want|| in the 2-norm.
+static inline double relative_error(const float *got, const double *want, size_t count) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < count; i++) {
+    double d = (double)got[i] - want[i];
+    difference += d * d;
+    norm += want[i] * want[i];
+  }
+  return sqrt(difference) / (norm > 0 ? sqrt(norm) : 1);
+}
+
+#define assert_close(got, want, count, tolerance) \
+  assert_close_at(#got, got, want, count, tolerance, __FILE__, __LINE__)
+
+// The reference must hold something: an all-zero one would accept an operation that writes nothing.
+static inline void assert_close_at(const char *name, const float *got, const double *want, size_t count,
+                                   double tolerance, const char *file, int line) {
+  double norm = 0;
+  for (size_t i = 0; i < count; i++) norm += want[i] * want[i];
+  double error = relative_error(got, want, count);
+  if (!(norm > 0) || !(error <= tolerance)) {
+    print_error("%s: relative L2 error %.3g of %zu elements (norm %.3g), allowed %.3g\n", name, error, count,
+                sqrt(norm), tolerance);
+    _fail(file, line);
+  }
+}
+
+static inline void assert_zeros(const float *x, size_t count) {
+  for (size_t i = 0; i < count; i++) assert_true(x[i] == 0);
+}
+
+// ---------------------------------------------------------------- gradients
+// A gradient as the operation sees it: old content where it accumulates, rubbish where it overwrites.
+static inline OpsGrad new_gradient(size_t count, int accumulate, uint64_t seed) {
+  OpsGrad grad = {new_random(count, 1, seed), ZERO_F32, accumulate};
+  return grad;
+}
+
+// Its reference: the same old content, or zeros.
+static inline double *gradient_reference(OpsGrad grad, size_t count) {
+  double *want = new_doubles(count);
+  for (size_t i = 0; grad.accumulate && i < count; i++) want[i] = ((const float *)grad.data)[i];
+  return want;
+}
+
+// ---------------------------------------------------------------- the operations
+static inline void reference_encoder(double *out, const int *tokens, const float *wte, const float *wpe, size_t B,
+                                     size_t T, size_t C) {
+  for (size_t row = 0; row < B * T; row++) {
+    for (size_t c = 0; c < C; c++) {
+      out[row * C + c] = (double)wte[(size_t)tokens[row] * C + c] + wpe[row % T * C + c];
+    }
+  }
+}
+
+// Adds to dwte (Vp, C) and dwpe (maxT, C).
+static inline void reference_encoder_backward(double *dwte, double *dwpe, const float *dout, const int *tokens,
+                                              size_t B, size_t T, size_t C) {
+  for (size_t row = 0; row < B * T; row++) {
+    for (size_t c = 0; c < C; c++) {
+      dwte[(size_t)tokens[row] * C + c] += dout[row * C + c];
+      dwpe[row % T * C + c] += dout[row * C + c];
+    }
+  }
+}
+
+static inline void reference_layernorm(double *out, double *mean, double *rstd, const float *inp, const float *weight,
+                                       const float *bias, size_t N, size_t C) {
+  for (size_t n = 0; n < N; n++) {
+    const float *x = inp + n * C;
+    double m = 0, v = 0;
+    for (size_t c = 0; c < C; c++) m += x[c] / (double)C;
+    for (size_t c = 0; c < C; c++) v += (x[c] - m) * (x[c] - m) / (double)C;
+    mean[n] = m;
+    rstd[n] = 1 / sqrt(v + 1e-5);
+    for (size_t c = 0; c < C; c++) out[n * C + c] = (x[c] - m) * rstd[n] * weight[c] + bias[c];
+  }
+}
+
+// Adds to dweight and dbias (C); dinp (N, C) is set; add may be NULL.
+static inline void reference_layernorm_backward(double *dinp, double *dweight, double *dbias, const float *dout,
+                                                const float *add, const float *inp, const double *mean,
+                                                const double *rstd, const float *weight, size_t N, size_t C) {
+  for (size_t n = 0; n < N; n++) {
+    const float *x = inp + n * C, *dy = dout + n * C;
+    double mean_g = 0, mean_gh = 0;
+    for (size_t c = 0; c < C; c++) {
+      double h = (x[c] - mean[n]) * rstd[n], g = (double)dy[c] * weight[c];
+      dweight[c] += dy[c] * h;
+      dbias[c] += dy[c];
+      mean_g += g / (double)C;
+      mean_gh += g * h / (double)C;
+    }
+    for (size_t c = 0; c < C; c++) {
+      double h = (x[c] - mean[n]) * rstd[n], g = (double)dy[c] * weight[c];
+      dinp[n * C + c] = (g - mean_g - h * mean_gh) * rstd[n] + (add != NULL ? add[n * C + c] : 0);
+    }
+  }
+}
+
+static inline double reference_gelu(double x) {
+  return 0.5 * x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+}
+
+static inline double reference_gelu_derivative(double x) {
+  double s = sqrt(2 / 3.14159265358979323846), t = tanh(s * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * s * (1 + 3 * 0.044715 * x * x);
+}
+
+// bias may be NULL.
+static inline void reference_matmul(double *out, const float *inp, const float *weight, const float *bias, size_t N,
+                                    size_t C, size_t OC) {
+  for (size_t n = 0; n < N; n++) {
+    for (size_t o = 0; o < OC; o++) {
+      double sum = bias != NULL ? bias[o] : 0;
+      for (size_t c = 0; c < C; c++) sum += (double)inp[n * C + c] * weight[o * C + c];
+      out[n * OC + o] = sum;
+    }
+  }
+}
+
+// Adds to dinp (N, C), dweight (OC, C), dbias (OC).
+static inline void reference_matmul_backward(double *dinp, double *dweight, double *dbias, const float *dout,
+                                             const float *inp, const float *weight, size_t N, size_t C, size_t OC) {
+  for (size_t n = 0; n < N; n++) {
+    for (size_t o = 0; o < OC; o++) {
+      double d = dout[n * OC + o];
+      dbias[o] += d;
+      for (size_t c = 0; c < C; c++) {
+        dinp[n * C + c] += d * weight[o * C + c];
+        dweight[o * C + c] += d * inp[n * C + c];
+      }
+    }
+  }
+}
+
+// One head: the weights (T, T) of its queries over its keys, 0 where a key is not seen. q and k begin at
+// qkv[at] and qkv[at + C], rows 3C apart. Queries from `length` on see nothing.
+static inline void reference_attention_weights(double *weights, double *lse, const float *qkv, size_t at, size_t T,
+                                               size_t C, size_t head, size_t length, int causal) {
+  memset(weights, 0, T * T * sizeof(double));
+  for (size_t t = 0; t < length; t++) {
+    size_t end = causal && t + 1 < length ? t + 1 : length;
+    double sum = 0;
+    for (size_t u = 0; u < end; u++) {
+      double score = 0;
+      for (size_t i = 0; i < head; i++) score += (double)qkv[at + t * 3 * C + i] * qkv[at + C + u * 3 * C + i];
+      weights[t * T + u] = exp(score / sqrt((double)head));
+      sum += weights[t * T + u];
+    }
+    lse[t] = log(sum);
+    for (size_t u = 0; u < end; u++) weights[t * T + u] /= sum;
+  }
+}
+
+// out (B, T, C), lse (B, NH, T) and, for the loss sum(out * dout), dqkv (B, T, 3C); all are set.
+static inline void reference_attention(double *out, double *lse, double *dqkv, const float *qkv, const float *dout,
+                                       const int *lengths, size_t B, size_t T, size_t C, size_t NH, int causal) {
+  size_t head = C / NH;
+  double *weights = new_doubles(T * T);
+  memset(out, 0, B * T * C * sizeof(double));
+  memset(dqkv, 0, B * T * 3 * C * sizeof(double));
+  memset(lse, 0, B * NH * T * sizeof(double));
+  for (size_t bh = 0; bh < B * NH; bh++) {
+    size_t b = bh / NH, h = bh % NH, length = lengths != NULL ? (size_t)lengths[b] : T;
+    size_t q = b * T * 3 * C + h * head, k = q + C, v = k + C, o = b * T * C + h * head;
+    reference_attention_weights(weights, lse + bh * T, qkv, q, T, C, head, length, causal);
+    for (size_t t = 0; t < length; t++) {
+      double delta = 0; // sum over keys of weight * dweight
+      for (size_t u = 0; u < length; u++) {
+        for (size_t i = 0; i < head; i++) {
+          out[o + t * C + i] += weights[t * T + u] * qkv[v + u * 3 * C + i];
+          dqkv[v + u * 3 * C + i] += weights[t * T + u] * dout[o + t * C + i];
+          delta += weights[t * T + u] * dout[o + t * C + i] * qkv[v + u * 3 * C + i];
+        }
+      }
+      for (size_t u = 0; u < length; u++) {
+        double dweight = 0;
+        for (size_t i = 0; i < head; i++) dweight += (double)dout[o + t * C + i] * qkv[v + u * 3 * C + i];
+        double dscore = weights[t * T + u] * (dweight - delta) / sqrt((double)head);
+        for (size_t i = 0; i < head; i++) {
+          dqkv[q + t * 3 * C + i] += dscore * qkv[k + u * 3 * C + i];
+          dqkv[k + u * 3 * C + i] += dscore * qkv[q + t * 3 * C + i];
+        }
+      }
+    }
+  }
+  free(weights);
+}
+
+// loss (N), logits (N, V) and dhidden (N, C) are set; adds to dwte (Vp, C).
+static inline void reference_lm_head(double *loss, double *logits, double *dhidden, double *dwte, const float *hidden,
+                                     const float *wte, const int *targets, double grad_scale, size_t N, size_t C,
+                                     size_t V) {
+  reference_matmul(logits, hidden, wte, NULL, N, C, V);
+  memset(dhidden, 0, N * C * sizeof(double));
+  for (size_t n = 0; n < N; n++) {
+    double sum = 0;
+    for (size_t v = 0; v < V; v++) sum += exp(logits[n * V + v]);
+    loss[n] = 0;
+    if (targets[n] == OPS_IGNORE) continue;
+    loss[n] = log(sum) - logits[n * V + (size_t)targets[n]];
+    for (size_t v = 0; v < V; v++) {
+      double d = grad_scale * (exp(logits[n * V + v]) / sum - ((size_t)targets[n] == v ? 1 : 0));
+      for (size_t c = 0; c < C; c++) {
+        dhidden[n * C + c] += d * wte[v * C + c];
+        dwte[v * C + c] += d * hidden[n * C + c];
+      }
+    }
+  }
+}
+
+#endif

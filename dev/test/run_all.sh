@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Runs all tests and ends with one line: N passed, N failed, N skipped.
+#   dev/test/run_all.sh [--long] [NAME…]    NAME: only the suites whose names contain it
+# A suite is a command. Its tests are counted from its closing lines (cmocka's or our own); a suite that ends with
+# an exit code other than 0 without a failed test, or that ran none, counts as one failed test.
+set -u
+cd "$(dirname "$0")/../.."
+build=${BUILD:-build}
+logs=$build/test-logs
+long=
+[ "${1:-}" = --long ] && { long=--long; shift; }
+only=("$@")
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+
+wanted() { # wanted NAME
+  [ ${#only[@]} -eq 0 ] && return 0
+  local part
+  for part in "${only[@]}"; do [[ $1 == *"$part"* ]] && return 0; done
+  return 1
+}
+
+# sum PATTERN FILE: the sum of the numbers that PATTERN captures
+sum() { sed -nE "s/$1/\\1/p" "$2" | awk '{ total += $1 } END { print total + 0 }'; }
+
+suite() { # suite NAME COMMAND…
+  local name=$1 log start code ok bad skips
+  shift
+  wanted "$name" || return 0
+  log=$logs/${name//[^A-Za-z0-9_.-]/_}.log
+  start=$SECONDS
+  "$@" >"$log" 2>&1 </dev/null
+  code=$?
+  ok=$(($(sum '^\[  PASSED  \] ([0-9]+) test.*' "$log") + $(sum '^([0-9]+) passed, [0-9]+ failed.*' "$log")))
+  bad=$(($(sum '^\[  FAILED  \] ([0-9]+) test.*' "$log") + $(sum '^[0-9]+ passed, ([0-9]+) failed.*' "$log")))
+  skips=$(($(sum '^\[  SKIPPED \] ([0-9]+) test.*' "$log") + $(sum '^[0-9]+ passed, [0-9]+ failed, ([0-9]+) skipped.*' "$log")))
+  if [ $code -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+  if [ $((ok + bad + skips)) -eq 0 ]; then bad=1; fi
+  printf '%-34s %4d passed %3d failed %3d skipped %5d s\n' "$name" "$ok" "$bad" "$skips" $((SECONDS - start))
+  grep -hE '^(SKIPPED|skip) ' "$log" | sed 's/^/    /'
+  if [ "$bad" -ne 0 ]; then
+    printf '    exit code %d; the end of %s:\n' "$code" "$log"
+    tail -n 40 "$log" | sed 's/^/    | /'
+  fi
+  passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skips))
+}
+
+ranks() { # ranks NAME COMM NP PROGRAM ARGS…: a suite under mpirun
+  local name=$1 comm=$2 np=$3
+  shift 3
+  suite "$name, $np ranks, $comm" env ZERO_COMM="$comm" scripts/run.sh "$np" "$@"
+}
+
+for program in "$build"/test_*; do
+  name=$(basename "$program")
+  [ -x "$program" ] || continue
+  case $name in
+    test_comm | test_engine)
+      suite "$name, self" env ZERO_COMM=self "$program"
+      for comm in shm mpi; do
+        for np in 1 2 3 4; do ranks "$name" $comm $np "$program"; done
+      done
+      ;;
+    *) suite "$name" "$program" ;;
+  esac
+done
+
+suite test_gpt2 ./test_gpt2
+for stage in 0 1 2 3; do
+  ranks "test_gpt2 stage $stage" shm 2 ./test_gpt2 $stage
+  ranks "test_gpt2 stage $stage" mpi 4 ./test_gpt2 $stage
+done
+
+for script in dev/test/test_*.sh; do suite "$(basename "$script" .sh)" bash "$script" $long; done
+
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

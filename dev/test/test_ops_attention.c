@@ -1,0 +1,99 @@
+// Attention, forward and backward, against a plain double-precision reference: causal and not, padded
+// sequences, head sizes and lengths that fill no tile.
+#include "reference.h"
+
+typedef struct {
+  size_t B, T, C, NH;
+} Shape;
+
+static void check_attention(Shape s, int causal, const int *lengths, float scale) {
+  // fp32 sums of up to 300 terms (test_ops.c says how errors grow); the gradients of q and k are differences
+  // dP - D of nearly equal numbers and lose about one more digit.
+  const double tolerance = 2e-6, gradient_tolerance = 4e-6;
+  size_t count = s.B * s.T * s.C;
+  float *qkv = new_random(3 * count, scale, 1), *dout = new_random(count, 1, 2);
+  float *out = new_floats(count), *lse = new_floats(s.B * s.NH * s.T), *dqkv = new_floats(3 * count);
+  double *want_out = new_doubles(count), *want_lse = new_doubles(s.B * s.NH * s.T);
+  double *want_dqkv = new_doubles(3 * count);
+  reference_attention(want_out, want_lse, want_dqkv, qkv, dout, lengths, s.B, s.T, s.C, s.NH, causal);
+
+  void *scratch = new_bytes(attention_forward_scratch(s.B, s.T, s.C, s.NH));
+  attention_forward(out, lse, qkv, lengths, s.B, s.T, s.C, s.NH, causal, ZERO_F32, scratch, NULL);
+  free(scratch);
+  assert_close(out, want_out, count, tolerance);
+  if (s.T > 1) assert_close(lse, want_lse, s.B * s.NH * s.T, tolerance);
+
+  scratch = new_bytes(attention_backward_scratch(s.B, s.T, s.C, s.NH));
+  attention_backward(dqkv, dout, out, lse, qkv, lengths, s.B, s.T, s.C, s.NH, causal, ZERO_F32, scratch, NULL);
+  free(scratch);
+  assert_close(dqkv, want_dqkv, 3 * count, gradient_tolerance);
+  for (size_t b = 0; lengths != NULL && b < s.B; b++) {
+    size_t start = b * s.T + (size_t)lengths[b], rows = s.T - (size_t)lengths[b];
+    assert_zeros(out + start * s.C, rows * s.C);
+    assert_zeros(dqkv + start * 3 * s.C, rows * 3 * s.C);
+  }
+  free(qkv), free(dout), free(out), free(lse), free(dqkv), free(want_out), free(want_lse), free(want_dqkv);
+}
+
+static const Shape shapes[] = {{1, 1, 16, 1},  {2, 13, 40, 2},   {2, 13, 60, 3},  {3, 64, 128, 4},
+                               {1, 65, 64, 1}, {2, 130, 100, 1}, {1, 200, 96, 2}, {1, 300, 128, 2},
+                               {2, 31, 21, 3}, {1, 127, 192, 1}};
+enum { SHAPES = sizeof shapes / sizeof shapes[0] };
+
+static void test_causal(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++) check_attention(shapes[i], 1, NULL, 1);
+}
+
+static void test_full(void **state) {
+  (void)state;
+  for (int i = 0; i < SHAPES; i++) check_attention(shapes[i], 0, NULL, 1);
+}
+
+// Scores of some tens: the running maximum has to move, and most weights are near 0.
+static void test_sharp(void **state) {
+  (void)state;
+  check_attention((Shape){1, 200, 64, 1}, 1, NULL, 4);
+  check_attention((Shape){1, 200, 64, 1}, 0, NULL, 4);
+}
+
+static void test_lengths(void **state) {
+  (void)state;
+  int lengths[4] = {13, 1, 70, 0};
+  check_attention((Shape){4, 70, 40, 2}, 0, lengths, 1);
+  check_attention((Shape){4, 70, 40, 2}, 1, lengths, 1);
+  int longer[3] = {64, 129, 200};
+  check_attention((Shape){3, 200, 64, 1}, 0, longer, 1);
+  check_attention((Shape){3, 200, 64, 1}, 1, longer, 1);
+}
+
+// Scores grow tile by tile up to 600: without the running maximum e^x would overflow, and a wrong rescaling
+// would leave the first tiles in the sum. The last key takes all the weight.
+static void test_growing_scores(void **state) {
+  (void)state;
+  enum { T = 200, C = 16 };
+  float *qkv = new_floats(T * 3 * C), *out = new_floats(T * C), *lse = new_floats(T);
+  memset(qkv, 0, T * 3 * C * sizeof(float));
+  for (int t = 0; t < T; t++) {
+    qkv[t * 3 * C] = 12; // q . k / sqrt(16) = 3 t
+    qkv[t * 3 * C + C] = (float)t;
+    qkv[t * 3 * C + 2 * C] = (float)(t + 1);
+  }
+  void *scratch = new_bytes(attention_forward_scratch(1, T, C, 1));
+  attention_forward(out, lse, qkv, NULL, 1, T, C, 1, 1, ZERO_F32, scratch, NULL);
+  for (int t = 0; t < T; t++) {
+    double sum = 0, value = 0;
+    for (int u = 0; u <= t; u++) sum += exp(3.0 * (u - t)), value += exp(3.0 * (u - t)) * (u + 1);
+    assert_true(fabs(lse[t] - (3.0 * t + log(sum))) <= 1e-6 * (3.0 * t + 1));
+    assert_true(fabs(out[t * C] - value / sum) <= 1e-6 * (t + 1));
+  }
+  free(qkv), free(out), free(lse), free(scratch);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_causal),  cmocka_unit_test(test_full),           cmocka_unit_test(test_sharp),
+      cmocka_unit_test(test_lengths), cmocka_unit_test(test_growing_scores),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,192 @@
+// The same bits for 1, 2 and 3 threads: every operation, at small, odd and large shapes, among them those
+// where oneDNN would split a sum by the number of threads (2,048 rows and more, few columns).
+#include <omp.h>
+
+#include "reference.h"
+
+enum { MAX_THREADS = 3, MAX_OUTPUTS = 8 };
+
+// The buffers that an operation writes, with what they hold before it runs.
+typedef struct {
+  float *data[MAX_OUTPUTS];
+  size_t count[MAX_OUTPUTS];
+  int used;
+} Outputs;
+
+static float *add_output(Outputs *outputs, size_t count) {
+  assert_true(outputs->used < MAX_OUTPUTS);
+  float *data = new_random(count, 1, 100 + (uint64_t)outputs->used);
+  outputs->data[outputs->used] = data;
+  outputs->count[outputs->used++] = count;
+  return data;
+}
+
+static OpsGrad add_gradient(Outputs *outputs, size_t count, int accumulate) {
+  OpsGrad grad = {add_output(outputs, count), ZERO_F32, accumulate};
+  return grad;
+}
+
+static void free_outputs(Outputs *outputs) {
+  for (int i = 0; i < outputs->used; i++) free(outputs->data[i]);
+}
+
+// Runs an operation, which fills its Outputs, with every number of threads and compares.
+static void check_threads(void (*run)(Outputs *, const size_t *shape), const size_t *shape) {
+  int threads_before = omp_get_max_threads();
+  Outputs first = {0};
+  for (int threads = 1; threads <= MAX_THREADS; threads++) {
+    omp_set_num_threads(threads);
+    Outputs now = {0};
+    run(&now, shape);
+    for (int i = 0; threads > 1 && i < now.used; i++) {
+      if (memcmp(now.data[i], first.data[i], now.count[i] * sizeof(float)) != 0) {
+        print_error("output %d differs between 1 and %d threads at %zu, %zu, %zu, %zu, %zu\n", i, threads, shape[0],
+                    shape[1], shape[2], shape[3], shape[4]);
+        fail();
+      }
+    }
+    if (threads == 1) {
+      assert_true(now.used > 0);
+      first = now;
+    } else {
+      free_outputs(&now);
+    }
+  }
+  free_outputs(&first);
+  omp_set_num_threads(threads_before);
+}
+
+static void run_encoder(Outputs *outputs, const size_t *shape) { // B, T, C, Vp, accumulate
+  size_t B = shape[0], T = shape[1], C = shape[2], Vp = shape[3];
+  int *tokens = new_random_ints(B * T, (int)Vp, 1);
+  float *wte = new_random(Vp * C, 1, 2), *wpe = new_random(T * C, 1, 3), *dout = new_random(B * T * C, 1, 4);
+  encoder_forward(add_output(outputs, B * T * C), tokens, wte, wpe, B, T, C, ZERO_F32, NULL);
+  void *scratch = new_bytes(encoder_backward_scratch(B, T, C));
+  OpsGrad dwte = add_gradient(outputs, Vp * C, (int)shape[4]), dwpe = add_gradient(outputs, T * C, (int)shape[4]);
+  encoder_backward(dwte, dwpe, dout, tokens, B, T, C, Vp, T, ZERO_F32, scratch, NULL);
+  free(tokens), free(wte), free(wpe), free(dout), free(scratch);
+}
+
+static void run_layernorm(Outputs *outputs, const size_t *shape) { // N, C, accumulate
+  size_t N = shape[0], C = shape[1];
+  float *a = new_random(N * C, 1, 1), *b = new_random(N * C, 1, 2), *dout = new_random(N * C, 1, 3);
+  float *weight = new_random(C, 1, 4), *bias = new_random(C, 1, 5);
+  float *residual = add_output(outputs, N * C), *mean = add_output(outputs, N), *rstd = add_output(outputs, N);
+  fused_residual_layernorm_forward(residual, add_output(outputs, N * C), mean, rstd, a, b, weight, bias, N, C,
+                                   ZERO_F32, NULL);
+  layernorm_forward(add_output(outputs, N * C), mean, rstd, residual, weight, bias, N, C, ZERO_F32, NULL);
+  void *scratch = new_bytes(layernorm_backward_scratch(N, C));
+  OpsGrad dweight = add_gradient(outputs, C, (int)shape[2]), dbias = add_gradient(outputs, C, (int)shape[2]);
+  layernorm_backward(add_output(outputs, N * C), dweight, dbias, dout, a, residual, mean, rstd, weight, N, C,
+                     ZERO_F32, scratch, NULL);
+  free(a), free(b), free(dout), free(weight), free(bias), free(scratch);
+}
+
+static void run_matmul(Outputs *outputs, const size_t *shape) { // N, C, OC, accumulate
+  size_t N = shape[0], C = shape[1], OC = shape[2];
+  float *inp = new_random(N * C, 1, 1), *weight = new_random(OC * C, 1, 2), *bias = new_random(OC, 1, 3);
+  float *dout = new_random(N * OC, 1, 4), *before = new_random(N * C, 1, 5);
+  float *pre = add_output(outputs, N * OC);
+  matmul_forward(add_output(outputs, N * OC), pre, inp, weight, bias, N, C, OC, OPS_GELU, ZERO_F32, NULL);
+  matmul_forward(add_output(outputs, N * OC), NULL, inp, weight, NULL, N, C, OC, OPS_NO_GELU, ZERO_F32, NULL);
+  void *scratch = new_bytes(matmul_backward_scratch(N, C, OC));
+  OpsGrad dweight = add_gradient(outputs, OC * C, (int)shape[3]), dbias = add_gradient(outputs, OC, (int)shape[3]);
+  matmul_backward(add_output(outputs, N * C), dweight, dbias, dout, inp, weight, before, N, C, OC, ZERO_F32, scratch,
+                  NULL);
+  free(inp), free(weight), free(bias), free(dout), free(before), free(scratch);
+}
+
+static void run_attention(Outputs *outputs, const size_t *shape) { // B, T, C, NH, causal
+  size_t B = shape[0], T = shape[1], C = shape[2], NH = shape[3], count = B * T * C;
+  int causal = (int)shape[4];
+  float *qkv = new_random(3 * count, 1, 1), *dout = new_random(count, 1, 2);
+  float *out = add_output(outputs, count), *lse = add_output(outputs, B * NH * T);
+  void *scratch = new_bytes(attention_forward_scratch(B, T, C, NH));
+  attention_forward(out, lse, qkv, NULL, B, T, C, NH, causal, ZERO_F32, scratch, NULL);
+  free(scratch);
+  scratch = new_bytes(attention_backward_scratch(B, T, C, NH));
+  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, NULL, B, T, C, NH, causal, ZERO_F32,
+                     scratch, NULL);
+  free(qkv), free(dout), free(scratch);
+}
+
+static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp, accumulate
+  size_t N = shape[0], C = shape[1], V = shape[2], Vp = shape[3];
+  float *hidden = new_random(N * C, 1, 1), *wte = new_random(Vp * C, 1, 2);
+  int *targets = new_random_ints(N, (int)V, 3);
+  void *scratch = new_bytes(lm_head_loss_scratch(N, C, Vp, ZERO_F32));
+  float *loss = add_output(outputs, N), *dhidden = add_output(outputs, N * C);
+  OpsGrad dwte = add_gradient(outputs, Vp * C, (int)shape[4]);
+  lm_head_loss(loss, dhidden, dwte, add_output(outputs, N * V), hidden, wte, targets, 0.1f, N, C, V, Vp, ZERO_F32,
+               scratch, NULL);
+  free(scratch);
+  scratch = new_bytes(lm_head_logits_scratch(N, C, Vp, ZERO_F32));
+  lm_head_logits(add_output(outputs, N * V), hidden, wte, N, C, V, Vp, ZERO_F32, scratch, NULL);
+  free(hidden), free(wte), free(targets), free(scratch);
+}
+
+static void run_elementwise(Outputs *outputs, const size_t *shape) { // count
+  size_t count = shape[0];
+  float *a = new_random(count, 3, 1), *b = new_random(count, 1, 2);
+  gelu_forward(add_output(outputs, count), a, count, ZERO_F32, NULL);
+  gelu_backward(add_output(outputs, count), b, a, count, ZERO_F32, NULL);
+  residual_add(add_output(outputs, count), a, b, count, ZERO_F32, NULL);
+  free(a), free(b);
+}
+
+#define CHECK_ALL(run, shapes) \
+  for (size_t i = 0; i < sizeof(shapes) / sizeof((shapes)[0]); i++) check_threads(run, (shapes)[i])
+
+static void test_encoder(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{2, 13, 40, 128, 0}, {3, 64, 128, 128, 1}, {9, 256, 64, 1024, 0}};
+  CHECK_ALL(run_encoder, shapes);
+}
+
+static void test_layernorm(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{1, 16, 0}, {26, 40, 1}, {192, 128, 0}, {2304, 64, 1}, {1000, 100, 0}, {300, 768, 1}};
+  CHECK_ALL(run_layernorm, shapes);
+}
+
+static void test_matmul(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{1, 1, 1, 0},       {1, 768, 768, 0},   {2, 64, 64, 1},      {7, 3, 5, 0},
+                        {13, 40, 120, 1},   {26, 60, 240, 0},   {64, 128, 128, 1},   {192, 128, 384, 0},
+                        {192, 128, 512, 1}, {192, 512, 128, 0}, {256, 96, 96, 1},    {256, 768, 768, 0},
+                        {512, 256, 64, 1},  {1000, 64, 192, 0}, {1024, 64, 64, 1},   {1025, 64, 64, 0},
+                        {2048, 64, 64, 1},  {2304, 64, 64, 0},  {2304, 64, 192, 1},  {2304, 64, 256, 0},
+                        {2304, 256, 64, 1}, {3072, 96, 96, 0},  {3072, 192, 192, 1}, {4096, 16, 16, 0},
+                        {4099, 20, 60, 1},  {4, 4096, 16, 0},   {3, 8192, 8, 1},     {16, 4096, 4096, 0},
+                        {8, 16, 8192, 1},   {33, 3072, 768, 0}, {128, 3072, 768, 1}, {128, 768, 3072, 0}};
+  CHECK_ALL(run_matmul, shapes);
+}
+
+static void test_attention(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{2, 13, 40, 2, 1},   {3, 64, 128, 4, 1}, {3, 64, 128, 4, 0},  {2, 200, 60, 3, 1},
+                        {1, 300, 192, 3, 0}, {36, 64, 64, 1, 1}, {1, 512, 128, 2, 1}, {2, 64, 100, 1, 0}};
+  CHECK_ALL(run_attention, shapes);
+}
+
+static void test_lm_head(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{1, 64, 97, 128, 0},        {13, 40, 97, 128, 1},     {192, 128, 80, 128, 0},
+                        {2304, 64, 97, 128, 1},     {600, 64, 4000, 4096, 0}, {2, 768, 50257, 50304, 1},
+                        {512, 16, 20000, 20096, 0}, {1, 16, 50257, 50304, 0}, {64, 64, 6200, 6288, 1}};
+  CHECK_ALL(run_lm_head, shapes);
+}
+
+static void test_elementwise(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{1}, {1000}, {20011}, {147456}};
+  CHECK_ALL(run_elementwise, shapes);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_encoder),   cmocka_unit_test(test_layernorm), cmocka_unit_test(test_matmul),
+      cmocka_unit_test(test_attention), cmocka_unit_test(test_lm_head),   cmocka_unit_test(test_elementwise),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
