@@ -17,6 +17,7 @@
 #include "llmc/launch.h"
 #include "llmc/logger.h"
 #include "llmc/ops.h"
+#include "llmc/options.h"
 #include "llmc/random.h"
 #include "llmc/sampler.h"
 #include "llmc/schedulers.h"
@@ -390,122 +391,16 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
 
 
 #ifndef TESTING // test_gpt2.cu includes this file for the model alone
-// ----------------------------------------------------------------------------
-// Options: one table gives the parser and the help.
 
 #define ZERO_C_VERSION "0.1.0"
-#define DEMO_TRAIN "data/demo_train.bin"
-#define DEMO_VAL "data/demo_val.bin"
-#define DEMO_TOKENIZER "data/demo_tokenizer.bin"
 #define SAMPLE_SEED 1337 // of llm.c's sampler
-
-typedef struct {
-  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype;
-  int64_t micro_batch, seq_len, total_batch, steps, warmup, val_every, val_batches, sample_every, sample_tokens;
-  int64_t stage, seed, threads, deterministic, hash_every, log_every;
-  double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
-  int help, version;
-} Options;
-
-static void default_options(Options *o) {
-  memset(o, 0, sizeof *o);
-  o->train = DEMO_TRAIN;
-  o->val = DEMO_VAL;
-  o->model = "d12";
-  o->schedule = "cosine";
-  o->dtype = "fp32";
-  o->micro_batch = 4;
-  o->seq_len = -1;
-  o->total_batch = -1;
-  o->steps = -1;
-  o->val_every = o->val_batches = o->sample_every = 20;
-  o->sample_tokens = 64;
-  o->seed = 42;
-  o->deterministic = 1;
-  o->log_every = 1;
-  o->lr = 3e-4;
-  o->final_fraction = 1.0;
-  ZeroConfig zero;
-  zero_config_default(&zero);
-  o->beta1 = zero.beta1;
-  o->beta2 = zero.beta2;
-  o->eps = zero.eps;
-  o->clip = zero.clip;
-}
-
-// Indices of the flags whose being given matters.
-enum { F_TRAIN = 1, F_VAL, F_TOKENIZER, NUM_FLAGS = 52 };
-
-static size_t option_table(Options *o, Flag *f) {
-  const double big = 9e15, many = 2147483647.0, rate = 1e6;
-  size_t n = 0;
-#define SECTION(text) f[n++] = (Flag){NULL, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, NULL, text}
-#define INT(name, alias, field, lo, hi, help) f[n++] = (Flag){name, alias, FLAG_INT, &o->field, lo, hi, NULL, "N", help}
-#define NUMBER(name, field, lo, hi, help) f[n++] = (Flag){name, NULL, FLAG_FLOAT, &o->field, lo, hi, NULL, "X", help}
-#define TEXT(name, field, words, value, help) \
-  f[n++] = (Flag){name, NULL, FLAG_STRING, (void *)&o->field, 0, 0, words, value, help}
-#define IGNORED(name, help) f[n++] = (Flag){name, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, "X", help}
-  SECTION("data and model");
-  TEXT("-i", train, NULL, "FILE", "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
-  TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
-  TEXT("--tokenizer", tokenizer, NULL, "FILE", "tokenizer file, for samples (default: the demo's with the demo's data)");
-  TEXT("-e", model, NULL, "MODEL", "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, or a model .bin (default d12)");
-  TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
-  SECTION("batch");
-  INT("-b", NULL, micro_batch, 1, many, "sequences of a rank's micro-batch (default 4)");
-  INT("-t", NULL, seq_len, 1, many, "tokens of a sequence (default: the model's, at most 1024)");
-  INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
-  INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
-  SECTION("optimizer");
-  TEXT("-k", schedule, "cosine|linear|constant", "NAME", "learning-rate schedule (default cosine)");
-  NUMBER("-l", lr, 0, rate, "learning rate (default 3e-4)");
-  INT("-u", NULL, warmup, 0, big, "steps of warmup (default 0)");
-  NUMBER("-q", final_fraction, 0, 1, "last learning rate as a fraction of -l (default 1)");
-  NUMBER("-c", weight_decay, 0, rate, "weight decay, on 2-D tensors (default 0)");
-  NUMBER("--beta1", beta1, 0, 1, "AdamW (default 0.9)");
-  NUMBER("--beta2", beta2, 0, 1, "AdamW (default 0.95)");
-  NUMBER("--eps", eps, 0, 1, "AdamW (default 1e-8)");
-  NUMBER("--clip", clip, 0, rate, "largest gradient norm; 0: off (default 1)");
-  SECTION("evaluation");
-  INT("-v", NULL, val_every, 0, big, "validate every N steps, at the start and the end; 0: never (default 20)");
-  INT("-m", NULL, val_batches, -1, big, "micro-batches of a validation, all ranks; -1: the whole split (default 20)");
-  INT("-s", NULL, sample_every, 0, big, "sample every N steps and at the end; 0: never (default 20)");
-  INT("-g", NULL, sample_tokens, 1, many, "tokens of a sample (default 64)");
-  SECTION("ZeRO and the machine");
-  INT("-z", "--zero-stage", stage, 0, 3, "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
-  TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE", "type of parameters and activations (default fp32)");
-  INT("--deterministic", NULL, deterministic, 0, 1, "same bits for every number of ranks (default 1)");
-  INT("--seed", NULL, seed, 0, big, "of initial weights and of the order of the data (default 42)");
-  INT("--threads", NULL, threads, 0, many, "threads of a rank; 0: cores / ranks of the node (default 0)");
-  INT("--state-hash", NULL, hash_every, 0, big, "print a hash of weights and moments every N steps (default 0: never)");
-  INT("--log-every", NULL, log_every, 1, big, "print every N-th step's line; main.log has all (default 1)");
-  SECTION("flags of llm.c that mean nothing here");
-  IGNORED("-f", "TF32");
-  IGNORED("-w", "fp32 master weights: always kept");
-  IGNORED("-ge", "GELU fusion");
-  IGNORED("-lg", "NVML lines");
-  IGNORED("-pn", "processes: mpirun says it");
-  IGNORED("-pr", "process rank: mpirun says it");
-  IGNORED("-pg", "GPUs per node");
-  IGNORED("-pi", "NCCL start-up");
-  IGNORED("-ps", "server address");
-  IGNORED("-pf", "file-system path");
-  SECTION("");
-  f[n++] = (Flag){"--help", NULL, FLAG_SWITCH, &o->help, 0, 0, NULL, NULL, "this text"};
-  f[n++] = (Flag){"--version", NULL, FLAG_SWITCH, &o->version, 0, 0, NULL, NULL, "the version"};
-#undef SECTION
-#undef INT
-#undef NUMBER
-#undef TEXT
-#undef IGNORED
-  return n;
-}
 
 // ----------------------------------------------------------------------------
 // The run: everything that main puts together, checks and then uses.
 
 typedef struct {
   Options options;
+  OptionTable table;
   ZeroComm *comm;
   ZeroDevice *device;
   int threads;
@@ -637,17 +532,19 @@ static void check_batch(Run *r, ZeroErrors *errors) {
   }
   r->micro_steps = max_size(tokens / micro_tokens, 1);
   r->sequences = r->micro_steps * r->B * ranks;
+  if (o->val_batches == 0) zero_errors_add(errors, "-m: found 0; give a number from 1, -1 for all, or -v 0 for none");
 }
 
-static void check_data(Run *r, const int *given, ZeroErrors *errors) {
+static void check_data(Run *r, ZeroErrors *errors) {
   Options *o = &r->options;
-  if (!given[F_TRAIN] && !file_exists(DEMO_TRAIN)) {
+  int own_data = options_given(&r->table, "-i");
+  if (!own_data && !file_exists(DEMO_TRAIN)) {
     zero_errors_add(errors, "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
                             "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
                             "-i data/mine_train.bin -j data/mine_val.bin");
     return;
   }
-  if (given[F_TRAIN] && !given[F_VAL]) {
+  if (own_data && !options_given(&r->table, "-j")) {
     if (o->val_every > 0) {
       zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
     }
@@ -655,12 +552,16 @@ static void check_data(Run *r, const int *given, ZeroErrors *errors) {
   }
   size_t V = r->config.vocab_size;
   r->train = dataloader_open(o->train, "-i", r->T, V, (uint64_t)o->seed, errors);
+  if (r->train && o->steps < 0 && dataloader_windows(r->train) < r->sequences) {
+    zero_errors_add(errors, "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
+                    o->train, dataloader_windows(r->train), r->sequences);
+  }
   if (o->val_every > 0 && o->val) r->val = dataloader_open(o->val, "-j", r->T, V, (uint64_t)o->seed, errors);
-  if (!given[F_TOKENIZER] && !given[F_TRAIN] && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
+  if (!o->tokenizer && !own_data && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
   if (o->tokenizer) r->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
 }
 
-static void check_run(Run *r, const int *given, ZeroErrors *errors, GPT2Bin **bin) {
+static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
   const Options *o = &r->options;
   int model_errors = errors->count;
   if (gpt2_config_parse(o->model, &r->config, errors) == 1 && errors->count == model_errors) {
@@ -678,7 +579,7 @@ static void check_run(Run *r, const int *given, ZeroErrors *errors, GPT2Bin **bi
   zero_config_check(&r->zero, errors);
   if (errors->count == model_errors) {
     check_batch(r, errors);
-    check_data(r, given, errors);
+    check_data(r, errors);
   }
   if (o->out) logger_check(o->out, "-o", errors);
 }
@@ -820,28 +721,27 @@ static void end_run(Run *r) {
 
 int main(int argc, char **argv) {
   Run run;
-  Flag flags[NUM_FLAGS];
-  int given[NUM_FLAGS] = {0};
   ZeroErrors errors = {NULL, 0};
   GPT2Bin *bin = NULL;
   memset(&run, 0, sizeof run);
-  default_options(&run.options);
-  size_t num_flags = option_table(&run.options, flags);
-  flags_parse(flags, num_flags, argc, argv, given, &errors, NULL);
+  OptionTable *table = &run.table;
+  options_init(&run.options, table);
+  flags_parse(table->flags, table->count, argc, argv, table->given, &errors, NULL);
   run.threads = launch_threads((int)run.options.threads, argv);
   run.comm = zero_comm_create(NULL);
   if (run.options.help || run.options.version) {
     if (main_rank(&run) && run.options.version) printf("train_gpt2 " ZERO_C_VERSION "\n");
     if (main_rank(&run) && run.options.help) {
       printf("train_gpt2: trains a GPT-2 with ZeRO. Flags are pairs; the last of a repeated one counts.\n");
-      flags_help(stdout, flags, num_flags);
+      flags_help(stdout, table->flags, table->count);
     }
     zero_comm_destroy(run.comm);
     return ZERO_EXIT_OK;
   }
-  if (errors.count == 0) check_run(&run, given, &errors, &bin);
+  if (errors.count == 0) check_run(&run, &errors, &bin);
   zero_errors_check(&errors, run.comm);
-  if (main_rank(&run)) flags_parse(flags, num_flags, argc, argv, given, &errors, stdout); // the notices, once
+  // Once more for the notices, now that they can come from one rank and once.
+  if (main_rank(&run)) flags_parse(table->flags, table->count, argc, argv, table->given, &errors, stdout);
   start_run(&run, bin);
   train(&run);
   end_run(&run);

@@ -18,17 +18,12 @@ fail() {
   exit 1
 }
 
-# Passes the trainer's lines on, but of the steps' lines only some, and keeps the validation losses.
+# Passes the trainer's lines on and keeps the validation losses.
 val_losses=()
-show_progress() {
-  local line step
+keep_losses() {
+  local line
   while IFS= read -r line; do
-    if [[ $line =~ ^step\ +([0-9]+)/[0-9]+\ \| ]]; then
-      step=${BASH_REMATCH[1]}
-      ((step == 1 || step % progress_every == 0 || step == steps)) || continue
-    elif [[ $line =~ ^val\ loss\ ([0-9.]+) ]]; then
-      val_losses+=("${BASH_REMATCH[1]}")
-    fi
+    if [[ $line =~ ^val\ loss\ ([0-9.]+) ]]; then val_losses+=("${BASH_REMATCH[1]}"); fi
     printf '%s\n' "$line"
   done
 }
@@ -59,7 +54,7 @@ scripts/run.sh "$ranks" ./train_gpt2 \
   -i data/demo_train.bin -j data/demo_val.bin --tokenizer data/demo_tokenizer.bin \
   -b 3 -t 64 -d 768 -z 2 -x "$steps" \
   -l 1e-3 -q 0.1 -u 100 -k cosine -c 0.1 --beta1 0.9 --beta2 0.99 --clip 1.0 \
-  -v "$steps" -m -1 -s "$steps" -g 256 -o log_demo "$@" | show_progress || exit
+  --log-every "$progress_every" -v "$steps" -m -1 -s "$steps" -g 256 -o log_demo "$@" | keep_losses || exit
 
 # Validation ran before the first step and after the last.
 if [ ${#val_losses[@]} -lt 2 ]; then

@@ -175,7 +175,7 @@ static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
   }
   for (int i = 1; i < comm->size; i++) {
     int to = (comm->rank + i) % comm->size;
-    send(comm, requests, to, gather->shard, own, GATHER_BYTES, TAG_GATHER, ZERO_WIRE_GATHER);
+    send(comm, requests, to, gather->shard, own, GATHER_BYTES, TAG_GATHER, gather->wire);
   }
   char *place = full + gather->bounds[comm->rank] * element;
   if (place != gather->shard && own > 0) comm->device->copy(comm->device, place, gather->shard, own);

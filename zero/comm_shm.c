@@ -258,7 +258,7 @@ static void gather_finish(ZeroComm *comm, ZeroGather *gather) {
     const char *range =
         in_place ? peer_address(comm, full, r) + bounds[r] * element : peer_address(comm, gather->shard, r);
     comm->device->copy(comm->device, full + bounds[r] * element, range, bytes);
-    if (r != comm->rank) count_read(shm, r, ZERO_WIRE_GATHER, bytes);
+    if (r != comm->rank) count_read(shm, r, gather->wire, bytes);
   }
   gather->active = 0;
 }

@@ -65,8 +65,9 @@ void zero_gather_now(ZeroEngine *e, Unit *unit, const void *shard, void *full, Z
 }
 
 void zero_publish_parameters(ZeroEngine *e) {
+  if (e->config.stage == 0) return; // every rank has made its own copy
   e->comm->publish(e->comm);
-  if (e->config.stage != 1 && e->config.stage != 2) return;
+  if (e->config.stage == 3) return; // fetched when they are used
   size_t size = zero_type_size(e->config.type);
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];

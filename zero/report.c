@@ -143,9 +143,9 @@ void zero_print_traffic(ZeroEngine *e, FILE *out) {
 }
 
 void zero_print_peak(ZeroEngine *e, FILE *out) {
-  double peak = largest(e, (double)zero_process_peak()), ledger = 0.0;
-  for (int c = 0; c < ZERO_MEM_CATEGORIES; c++) ledger += largest(e, (double)zero_ledger_peak((ZeroMemory)c));
+  double peak = largest(e, (double)zero_process_peak()), held = 0.0;
+  for (int c = 0; c < ZERO_MEM_CATEGORIES; c++) held += (double)zero_ledger_now((ZeroMemory)c);
+  held = largest(e, held);
   if (e->comm->rank != 0) return;
-  fprintf(out, "peak memory of a rank's process: %.1f MiB, of which in the ledger %.1f MiB\n", peak / MIB,
-          ledger / MIB);
+  fprintf(out, "peak memory of a rank's process %.1f MiB | in the ledger %.1f MiB\n", peak / MIB, held / MIB);
 }

@@ -41,6 +41,7 @@ static double add_chunk_sums(const ZeroEngine *e, size_t *next) { // next: (rank
 }
 
 ZeroNorm zero_norm(ZeroEngine *e) {
+  if (e->micro_steps == 0) zero_fatal("zero_norm without zero_micro_begin: this step has no gradients");
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];
     if (unit->grad_open || unit->grads_done != e->micro_steps) {
@@ -76,6 +77,12 @@ static void end_step(ZeroEngine *e, const char *call) {
 
 ZeroStep zero_apply(ZeroEngine *e, float lr) {
   end_step(e, "zero_apply");
+  for (int u = 0; u < e->num_units; u++) {
+    if (e->units[u].gets > 0 || e->units[u].gathering) {
+      zero_fatal("unit %s: its parameters are held while zero_apply changes them; call zero_release first",
+                 e->units[u].name);
+    }
+  }
   e->applied_here++;
   const ZeroConfig *config = &e->config;
   double excess = config->clip > 0 ? (e->norm.norm + CLIP_EPS) / config->clip : 0.0;

@@ -33,7 +33,7 @@ static inline void *new_bytes(size_t bytes) {
   size_t size = (bytes + 64) / 64 * 64;
   void *p = aligned_alloc(64, size);
   assert_non_null(p);
-  memset(p, 0xa5, size); // -2.9e-16 as a float: whatever is not written shows
+  memset(p, 0xff, size); // NaN as a float: whatever is read before it is written shows
   return p;
 }
 

@@ -244,7 +244,7 @@ static void check_gather(size_t total, const size_t *bounds, int in_place, int r
     if (rounds > 1) random_delay(300);
     comm->publish(comm);
     for (int u = 0; u < UNITS; u++) {
-      gather[u] = (ZeroGather){.shard = shard[u], .full = full[u], .type = ZERO_F32, .bounds = bounds};
+      gather[u] = (ZeroGather){.shard = shard[u], .full = full[u], .type = ZERO_F32, .bounds = bounds, .wire = ZERO_WIRE_GATHER};
       comm->gather_begin(comm, &gather[u]);
     }
     for (int u = 0; u < UNITS; u++) {
@@ -299,12 +299,21 @@ static void test_traffic(void **state) {
     comm->reduce_reusable(comm, &reduce);
   }
   ZeroGather gather = {.shard = full + bounds[comm->rank], .full = full, .type = ZERO_F32, .bounds = bounds};
+  gather.wire = ZERO_WIRE_GATHER;
+  comm->publish(comm);
+  comm->gather_begin(comm, &gather);
+  comm->gather_finish(comm, &gather);
+  // Once more from a shard elsewhere: copying one's own range into place is no traffic. Outside a step.
+  gather.wire = ZERO_WIRE_OUTSIDE;
+  gather.shard = alloc_floats(own);
   comm->publish(comm);
   comm->gather_begin(comm, &gather);
   comm->gather_finish(comm, &gather);
   barrier();
+  comm->free(comm, (void *)(uintptr_t)gather.shard);
   EXPECT(comm->sent(comm, ZERO_WIRE_REDUCE) == (comm->size > 1 ? 3 * (TOTAL - own) * 4 : 0));
   EXPECT(comm->sent(comm, ZERO_WIRE_GATHER) == peers * own * 4);
+  EXPECT(comm->sent(comm, ZERO_WIRE_OUTSIDE) == peers * own * 4);
 
   comm->reset_sent(comm);
   double some[3] = {1, 2, 3}, all[3 * MAX_RANKS];

@@ -99,6 +99,7 @@ static void attend_tile(const AttentionShape *shape, const Workspace *work, size
                         size_t queries, size_t key_tile) {
   size_t padded = shape->padded, first_key = key_tile * TILE;
   size_t rows = round_up(queries, TILE_BLOCK_ROWS), keys = min_size(TILE, length - first_key);
+  int diagonal = shape->causal && first_key == first_query;
   tile_multiply(&(TileProduct){.c = work->scores,
                                .c_stride = TILE,
                                .a = work->query,
@@ -108,7 +109,8 @@ static void attend_tile(const AttentionShape *shape, const Workspace *work, size
                                .b_stride = TILE,
                                .rows = rows,
                                .columns = TILE,
-                               .depth = shape->head});
+                               .depth = shape->head,
+                               .part = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE});
   for (size_t row = 0; row < rows; row++) {
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
     if (visible == TILE) {
@@ -127,7 +129,8 @@ static void attend_tile(const AttentionShape *shape, const Workspace *work, size
                                .rows = rows,
                                .columns = padded,
                                .depth = keys,
-                               .accumulate = 1});
+                               .accumulate = 1,
+                               .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE});
 }
 
 // Everything of head h of sequence b.

@@ -2,8 +2,11 @@
 #ifndef LLMC_CPU_ATTENTION_H
 #define LLMC_CPU_ATTENTION_H
 
-#include "parallel.h"
 #include "tile.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct {
   size_t B, T, C, NH;
@@ -38,4 +41,7 @@ static inline int attention_worth_threads(const AttentionShape *shape) {
   return worth_threads(shape->B * shape->T * shape->C);
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

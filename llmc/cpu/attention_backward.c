@@ -55,15 +55,20 @@ VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delt
 #pragma GCC unroll 16
   for (int i = 0; i < TILE; i += VEC_WIDTH) {
     Vec weight = vec_exp(vec_load(scores + i) - lse);
-    if (visible < TILE) weight = vec_select(vec_lanes() + i < (int)visible, weight, vec_set(0));
+    Vec dscore = weight * (vec_load(dscores + i) - delta);
+    if (visible < TILE) {
+      VecInt seen = vec_lanes() + i < (int)visible;
+      weight = vec_select(seen, weight, vec_set(0));
+      dscore = vec_select(seen, dscore, vec_set(0));
+    }
     vec_store(scores + i, weight);
-    vec_store(dscores + i, weight * (vec_load(dscores + i) - delta));
+    vec_store(dscores + i, dscore);
   }
 }
 
 // left (TILE, padded) times the transpose of a tile that is packed transposed.
-static void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape,
-                       size_t rows) {
+static void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape, size_t rows,
+                       TilePart part) {
   tile_multiply(&(TileProduct){.c = scores,
                                .c_stride = TILE,
                                .a = left,
@@ -73,12 +78,13 @@ static void score_tile(float *scores, const float *left, const float *right, con
                                .b_stride = TILE,
                                .rows = rows,
                                .columns = TILE,
-                               .depth = shape->head});
+                               .depth = shape->head,
+                               .part = part});
 }
 
 // sum (TILE, padded) += weights^T * right, over `depth` rows of queries.
 static void add_transposed(float *sum, const float *weights, const float *right, size_t padded, size_t rows,
-                           size_t depth) {
+                           size_t depth, TilePart part) {
   tile_multiply(&(TileProduct){.c = sum,
                                .c_stride = padded,
                                .a = weights,
@@ -89,7 +95,8 @@ static void add_transposed(float *sum, const float *weights, const float *right,
                                .rows = rows,
                                .columns = padded,
                                .depth = depth,
-                               .accumulate = 1});
+                               .accumulate = 1,
+                               .part = part});
 }
 
 // The gradients that one tile of queries and one tile of keys give each other.
@@ -98,8 +105,11 @@ static void backward_tile(const AttentionShape *shape, const Workspace *work, co
   size_t padded = shape->padded, at = first_query * padded;
   size_t queries = min_size(TILE, length - first_query), keys = min_size(TILE, length - first_key);
   size_t query_rows = round_up(queries, TILE_BLOCK_ROWS), key_rows = round_up(keys, TILE_BLOCK_ROWS);
-  score_tile(work->weights, work->queries + at, work->keys_t, shape, query_rows);
-  score_tile(work->dweights, work->douts + at, work->values_t, shape, query_rows);
+  int diagonal = shape->causal && first_key == first_query;
+  TilePart result = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE;
+  TilePart transposed = diagonal ? TILE_LEFT_UPPER : TILE_WHOLE;
+  score_tile(work->weights, work->queries + at, work->keys_t, shape, query_rows, result);
+  score_tile(work->dweights, work->douts + at, work->values_t, shape, query_rows, result);
   for (size_t row = 0; row < queries; row++) {
     float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
     float row_lse = lse[first_query + row], delta = work->delta[first_query + row];
@@ -110,8 +120,8 @@ static void backward_tile(const AttentionShape *shape, const Workspace *work, co
       weights_row(scores, dscores, row_lse, delta, visible);
     }
   }
-  add_transposed(work->dvalues, work->weights, work->douts + at, padded, key_rows, queries);
-  add_transposed(work->dkeys, work->dweights, work->queries + at, padded, key_rows, queries);
+  add_transposed(work->dvalues, work->weights, work->douts + at, padded, key_rows, queries, transposed);
+  add_transposed(work->dkeys, work->dweights, work->queries + at, padded, key_rows, queries, transposed);
   tile_multiply(&(TileProduct){.c = work->dqueries + at,
                                .c_stride = padded,
                                .a = work->dweights,
@@ -122,7 +132,8 @@ static void backward_tile(const AttentionShape *shape, const Workspace *work, co
                                .rows = query_rows,
                                .columns = padded,
                                .depth = keys,
-                               .accumulate = 1});
+                               .accumulate = 1,
+                               .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE});
 }
 
 // dqkv[at..] = factor * tile, `rows` rows.

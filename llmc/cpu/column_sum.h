@@ -6,6 +6,10 @@
 #include "../ops.h"
 #include "parallel.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { ROW_TILE = 64 };
 
 static inline size_t row_tiles(size_t rows) {
@@ -18,4 +22,7 @@ void add_partial_sums(OpsGrad grad, const float *partials, size_t tiles, size_t 
 // grad[c] (+)= sum over rows of data (rows, columns). scratch: row_tiles(rows) * columns floats.
 void column_sums(OpsGrad grad, const void *data, size_t rows, size_t columns, ZeroType type, float *scratch);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -172,8 +172,8 @@ static void block_logits(const Block *block, const Head *head) {
     onednn_matmul(&(Matmul){.m = block->rows,
                             .n = slice.columns,
                             .k = head->C,
-                            .a = {head->hidden, head->C, 0},
-                            .b = {head->wte + first * row_bytes, head->C, 1},
+                            .a = {head->hidden, 0},
+                            .b = {head->wte + first * row_bytes, 1},
                             .c = slice.data,
                             .type = head->type,
                             .out_type = ZERO_F32});
@@ -189,8 +189,8 @@ static void block_gradients(const Block *block, const Head *head) {
       onednn_matmul(&(Matmul){.m = block->rows,
                               .n = head->C,
                               .k = slice.columns,
-                              .a = {slice.data, slice.columns, 0},
-                              .b = {head->wte + first * row_bytes, head->C, 0},
+                              .a = {slice.data, 0},
+                              .b = {head->wte + first * row_bytes, 0},
                               .c = head->dhidden,
                               .accumulate = first > 0,
                               .type = head->type,
@@ -200,8 +200,8 @@ static void block_gradients(const Block *block, const Head *head) {
       onednn_matmul(&(Matmul){.m = slice.columns,
                               .n = head->C,
                               .k = block->rows,
-                              .a = {slice.data, slice.columns, 1},
-                              .b = {head->hidden, head->C, 0},
+                              .a = {slice.data, 1},
+                              .b = {head->hidden, 0},
                               .c = (char *)head->dwte.data + first * head->C * zero_type_size(head->dwte.type),
                               .accumulate = head->dwte.accumulate,
                               .type = head->type,
@@ -244,12 +244,6 @@ void lm_head_logits(float *logits, const void *hidden, const void *wte, size_t N
   (void)stream;
   if (V > Vp) zero_fatal("lm_head_logits: found %zu entries padded to %zu", V, Vp);
   if (N == 0) return;
-  onednn_matmul(&(Matmul){.m = N,
-                          .n = V,
-                          .k = C,
-                          .a = {hidden, C, 0},
-                          .b = {wte, C, 1},
-                          .c = logits,
-                          .type = type,
-                          .out_type = ZERO_F32});
+  onednn_matmul(&(Matmul){
+      .m = N, .n = V, .k = C, .a = {hidden, 0}, .b = {wte, 1}, .c = logits, .type = type, .out_type = ZERO_F32});
 }

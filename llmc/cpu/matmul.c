@@ -20,8 +20,8 @@ void matmul_forward(void *out, void *pre, const void *inp, const void *weight, c
   onednn_matmul(&(Matmul){.m = N,
                           .n = OC,
                           .k = C,
-                          .a = {inp, C, 0},
-                          .b = {weight, C, 1},
+                          .a = {inp, 0},
+                          .b = {weight, 1},
                           .bias = bias,
                           .c = pre != NULL ? pre : out,
                           .type = type,
@@ -41,8 +41,8 @@ static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, 
     onednn_matmul(&(Matmul){.m = OC,
                             .n = C,
                             .k = min_size(MATMUL_SLICE_ROWS, N - row),
-                            .a = {(const char *)dout + row * OC * element, OC, 1},
-                            .b = {(const char *)inp + row * C * element, C, 0},
+                            .a = {(const char *)dout + row * OC * element, 1},
+                            .b = {(const char *)inp + row * C * element, 0},
                             .c = dweight.data,
                             .accumulate = dweight.accumulate || row > 0,
                             .type = type,
@@ -56,7 +56,7 @@ void matmul_backward(void *dinp, OpsGrad dweight, OpsGrad dbias, const void *dou
   if (N == 0) zero_fatal("matmul_backward: there are no rows");
   if (dinp != NULL) {
     onednn_matmul(&(Matmul){
-        .m = N, .n = C, .k = OC, .a = {dout, OC, 0}, .b = {weight, C, 0}, .c = dinp, .type = type, .out_type = type});
+        .m = N, .n = C, .k = OC, .a = {dout, 0}, .b = {weight, 0}, .c = dinp, .type = type, .out_type = type});
     if (pre != NULL) gelu_backward(dinp, dinp, pre, N * C, type, stream);
   }
   if (dweight.data != NULL) weight_gradient(dweight, dout, inp, N, C, OC, type);
@@ -68,7 +68,7 @@ double matmul_peak(size_t n, size_t k, size_t m, ZeroType type, double seconds) 
   size_t a_bytes = n * k * element, b_bytes = k * m * element;
   void *a = zero_malloc(a_bytes, ZERO_MEM_OTHER), *b = zero_malloc(b_bytes, ZERO_MEM_OTHER);
   void *c = zero_malloc(n * m * element, ZERO_MEM_OTHER);
-  Matmul product = {.m = n, .n = m, .k = k, .a = {a, k, 0}, .b = {b, k, 1}, .c = c, .type = type, .out_type = type};
+  Matmul product = {.m = n, .n = m, .k = k, .a = {a, 0}, .b = {b, 1}, .c = c, .type = type, .out_type = type};
   onednn_matmul(&product); // creates the primitive and touches the memory
 
   double start = omp_get_wtime(), best = 0, end;

@@ -1,9 +1,9 @@
 // The cache of oneDNN matmul primitives (oneDNN 2.x, C API).
 //
-// The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Version 2.6
-// does so where a is transposed, k is 2,048 or more and m and n are few (seen with 2 to 8 threads over m up to
-// 2,304, n up to 768, k up to 8,192; never with a as stored): callers with a transposed keep k below that, see
-// MATMUL_SLICE_ROWS in matmul.c.
+// The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Of dense
+// matrices version 2.6 does so only where a is transposed, k is 2,048 or more and m and n are few (measured with
+// 2 to 48 threads, m up to 2,304, n up to 768, k up to 8,192): callers with a transposed keep k below that, see
+// MATMUL_SLICE_ROWS in matmul.c. dev/test/test_ops_threads.c watches over it.
 #include "onednn.h"
 
 #include <dnnl.h>
@@ -17,7 +17,7 @@
 // oneDNN plans for the number of threads at creation, hence `threads`.
 typedef struct {
   uint64_t m, n, k;
-  uint64_t a_stride, a_transposed, b_stride, b_transposed;
+  uint64_t a_transposed, b_transposed;
   uint64_t bias, accumulate;
   uint64_t type, out_type;
   uint64_t threads;
@@ -45,9 +45,8 @@ static struct {
 
 static void check_status(dnnl_status_t status, const char *call, const Key *key) {
   if (status == dnnl_success) return;
-  zero_fatal("oneDNN: %s gave status %d for m %llu, n %llu, k %llu, strides %llu and %llu, transposed %llu and %llu",
-             call, (int)status, (unsigned long long)key->m, (unsigned long long)key->n, (unsigned long long)key->k,
-             (unsigned long long)key->a_stride, (unsigned long long)key->b_stride,
+  zero_fatal("oneDNN: %s gave status %d for m %llu, n %llu, k %llu, transposed %llu and %llu", call, (int)status,
+             (unsigned long long)key->m, (unsigned long long)key->n, (unsigned long long)key->k,
              (unsigned long long)key->a_transposed, (unsigned long long)key->b_transposed);
 }
 
@@ -66,21 +65,21 @@ static dnnl_data_type_t data_type(ZeroType type) {
   return dnnl_f32;
 }
 
-static dnnl_memory_desc_t describe(const Key *key, uint64_t rows, uint64_t columns, uint64_t stride, int transposed,
-                                   ZeroType type) {
+// A dense (rows, columns) matrix; transposed: stored as (columns, rows).
+static dnnl_memory_desc_t describe(const Key *key, uint64_t rows, uint64_t columns, uint64_t transposed,
+                                   uint64_t type) {
   dnnl_memory_desc_t description;
   dnnl_dims_t sizes = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
-  dnnl_dims_t strides = {transposed ? 1 : (dnnl_dim_t)stride, transposed ? (dnnl_dim_t)stride : 1};
-  CHECK(key, dnnl_memory_desc_init_by_strides(&description, 2, sizes, data_type(type), strides));
+  CHECK(key, dnnl_memory_desc_init_by_tag(&description, 2, sizes, data_type((ZeroType)type),
+                                          transposed ? dnnl_ba : dnnl_ab));
   return description;
 }
 
 static void create_entry(Entry *entry, const Key *key) {
-  ZeroType type = (ZeroType)key->type, out_type = (ZeroType)key->out_type;
-  dnnl_memory_desc_t a = describe(key, key->m, key->k, key->a_stride, (int)key->a_transposed, type);
-  dnnl_memory_desc_t b = describe(key, key->k, key->n, key->b_stride, (int)key->b_transposed, type);
-  dnnl_memory_desc_t bias = describe(key, 1, key->n, key->n, 0, type);
-  dnnl_memory_desc_t c = describe(key, key->m, key->n, key->n, 0, out_type);
+  dnnl_memory_desc_t a = describe(key, key->m, key->k, key->a_transposed, key->type);
+  dnnl_memory_desc_t b = describe(key, key->k, key->n, key->b_transposed, key->type);
+  dnnl_memory_desc_t bias = describe(key, 1, key->n, 0, key->type);
+  dnnl_memory_desc_t c = describe(key, key->m, key->n, 0, key->out_type);
 
   dnnl_matmul_desc_t operation;
   CHECK(key, dnnl_matmul_desc_init(&operation, &a, &b, key->bias ? &bias : NULL, &c));
@@ -144,21 +143,12 @@ static Entry *find_entry(const Key *key) {
   return &cache.entries[place];
 }
 
-// A matrix that is stored as a single row: its stride means nothing, but a long one makes oneDNN take it for a
-// transposed matrix and split the sum over k.
-static uint64_t stride_of(const Matrix *matrix, size_t rows, size_t columns) {
-  size_t stored_rows = matrix->transposed ? columns : rows, stored_columns = matrix->transposed ? rows : columns;
-  return stored_rows == 1 ? stored_columns : matrix->stride;
-}
-
 void onednn_matmul(const Matmul *matmul) {
   Key key = {
       .m = matmul->m,
       .n = matmul->n,
       .k = matmul->k,
-      .a_stride = stride_of(&matmul->a, matmul->m, matmul->k),
       .a_transposed = matmul->a.transposed != 0,
-      .b_stride = stride_of(&matmul->b, matmul->k, matmul->n),
       .b_transposed = matmul->b.transposed != 0,
       .bias = matmul->bias != NULL,
       .accumulate = matmul->accumulate != 0,

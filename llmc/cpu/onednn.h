@@ -8,15 +8,18 @@
 
 #include "../../zero/device.h"
 
-// A matrix in memory: `stride` elements from one stored row to the next. transposed: what is multiplied is
-// the transpose of what is stored.
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A matrix in memory, dense: no gaps between its rows, since with gaps oneDNN 2.6 splits the sum over k by the
+// number of threads in some shapes. transposed: what is multiplied is the transpose of what is stored.
 typedef struct {
   const void *data;
-  size_t stride;
   int transposed;
 } Matrix;
 
-// c = a * b + bias, or c += a * b. a is (m, k), b is (k, n), c is (m, n) and dense, bias is (n) or NULL.
+// c = a * b + bias, or c += a * b. a is (m, k), b is (k, n), c is (m, n), bias is (n) or NULL.
 // a, b and bias have `type`; c has `out_type`.
 typedef struct {
   size_t m, n, k;
@@ -30,4 +33,7 @@ typedef struct {
 // Not to be called inside a parallel region. A shape that oneDNN refuses ends the program.
 void onednn_matmul(const Matmul *matmul);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -6,6 +6,7 @@
 #define LLMC_CPU_TILE_H
 
 #include "element.h"
+#include "parallel.h"
 
 enum {
   TILE = 64,
@@ -14,6 +15,14 @@ enum {
   // Vectors per row of a register block: with 4 rows, what fits the processor's registers.
   TILE_BLOCK_VECTORS = VEC_WIDTH == 16 ? 4 : 2
 };
+
+// Where the triangle of a causal mask lets work be left out.
+typedef enum {
+  TILE_WHOLE,
+  TILE_RESULT_LOWER, // only c(i, j) with j <= i is needed; the rest is undefined
+  TILE_LEFT_LOWER,   // a(i, k) is 0 for k > i
+  TILE_LEFT_UPPER    // a(i, k) is 0 for k < i
+} TilePart;
 
 // c (rows, columns) = a * b, or += with accumulate. a(i, k) is a[i * a_row + k * a_depth]; b is (depth, columns).
 // rows is a multiple of TILE_BLOCK_ROWS, columns of TILE_COLUMNS.
@@ -26,10 +35,13 @@ typedef struct {
   size_t b_stride;
   size_t rows, columns, depth;
   int accumulate;
+  TilePart part;
 } TileProduct;
 
-// One register block: TILE_BLOCK_ROWS rows by `vectors` (a constant where this is inlined) vectors.
-VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, const int vectors) {
+// One register block: TILE_BLOCK_ROWS rows by `vectors` (a constant where this is inlined) vectors, summed over
+// k in [first, end).
+VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, size_t first, size_t end,
+                           const int vectors) {
   Vec sum[TILE_BLOCK_ROWS][TILE_BLOCK_VECTORS];
   float *c = p->c + row * p->c_stride + column;
 #pragma GCC unroll 4
@@ -39,8 +51,8 @@ VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, cons
       sum[i][j] = p->accumulate ? vec_load(c + (size_t)i * p->c_stride + j * VEC_WIDTH) : vec_set(0);
     }
   }
-  const float *a = p->a + row * p->a_row, *b = p->b + column;
-  for (size_t k = 0; k < p->depth; k++, a += p->a_depth, b += p->b_stride) {
+  const float *a = p->a + row * p->a_row + first * p->a_depth, *b = p->b + first * p->b_stride + column;
+  for (size_t k = first; k < end; k++, a += p->a_depth, b += p->b_stride) {
     Vec right[TILE_BLOCK_VECTORS];
 #pragma GCC unroll 4
     for (int j = 0; j < vectors; j++) right[j] = vec_load(b + j * VEC_WIDTH);
@@ -60,19 +72,22 @@ VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, cons
 
 static inline void tile_multiply(const TileProduct *p) {
   for (size_t row = 0; row < p->rows; row += TILE_BLOCK_ROWS) {
-    size_t column = 0;
-    for (; column + TILE_BLOCK_VECTORS * VEC_WIDTH <= p->columns; column += TILE_BLOCK_VECTORS * VEC_WIDTH) {
-      tile_block(p, row, column, TILE_BLOCK_VECTORS);
+    size_t next = row + TILE_BLOCK_ROWS, column = 0;
+    size_t columns = p->part == TILE_RESULT_LOWER ? min_size(p->columns, round_up(next, TILE_COLUMNS)) : p->columns;
+    size_t end = p->part == TILE_LEFT_LOWER ? min_size(p->depth, next) : p->depth;
+    size_t first = p->part == TILE_LEFT_UPPER ? min_size(row, end) : 0;
+    for (; column + TILE_BLOCK_VECTORS * VEC_WIDTH <= columns; column += TILE_BLOCK_VECTORS * VEC_WIDTH) {
+      tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS);
     }
-    switch ((p->columns - column) / VEC_WIDTH) { // other counts of vectors than these cannot be left over
+    switch ((columns - column) / VEC_WIDTH) { // other counts of vectors than these cannot be left over
       case 3:
-        tile_block(p, row, column, TILE_BLOCK_VECTORS - 1);
+        tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS - 1);
         break;
       case 2:
-        tile_block(p, row, column, 2);
+        tile_block(p, row, column, first, end, 2);
         break;
       case 1:
-        tile_block(p, row, column, 1);
+        tile_block(p, row, column, first, end, 1);
         break;
     }
   }

@@ -1,0 +1,103 @@
+// The trainers' command line: their options, defaults and the one table that gives parser and help.
+#include "options.h"
+
+#include <limits.h>
+#include <string.h>
+
+static void set_defaults(Options *o) {
+  memset(o, 0, sizeof *o);
+  o->train = DEMO_TRAIN;
+  o->val = DEMO_VAL;
+  o->model = "d12";
+  o->schedule = "cosine";
+  o->dtype = "fp32";
+  o->micro_batch = 4;
+  o->seq_len = o->total_batch = o->steps = -1;
+  o->val_every = o->val_batches = o->sample_every = 20;
+  o->sample_tokens = 64;
+  o->seed = 42;
+  o->deterministic = 1;
+  o->log_every = 1;
+  o->lr = 3e-4;
+  o->final_fraction = 1.0;
+  o->beta1 = 0.9;
+  o->beta2 = 0.95;
+  o->eps = 1e-8;
+  o->clip = 1.0;
+}
+
+void options_init(Options *o, OptionTable *table) {
+  const double big = 9e15; // whole numbers up to here are exact in double
+  const double many = INT_MAX, rate = 1e6;
+  Flag *f = table->flags;
+  size_t n = 0;
+  memset(table, 0, sizeof *table);
+  set_defaults(o);
+#define SECTION(text) f[n++] = (Flag){NULL, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, NULL, text}
+#define INT(name, alias, field, lo, hi, help) f[n++] = (Flag){name, alias, FLAG_INT, &o->field, lo, hi, NULL, "N", help}
+#define NUMBER(name, field, lo, hi, help) f[n++] = (Flag){name, NULL, FLAG_FLOAT, &o->field, lo, hi, NULL, "X", help}
+#define TEXT(name, field, words, value, help) \
+  f[n++] = (Flag){name, NULL, FLAG_STRING, (void *)&o->field, 0, 0, words, value, help}
+#define IGNORED(name, help) f[n++] = (Flag){name, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, "X", help}
+  SECTION("data and model");
+  TEXT("-i", train, NULL, "FILE", "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
+  TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
+  TEXT("--tokenizer", tokenizer, NULL, "FILE", "tokenizer file, for samples (default: the demo's with the demo's data)");
+  TEXT("-e", model, NULL, "MODEL", "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, or a model .bin (default d12)");
+  TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
+  SECTION("batch");
+  INT("-b", NULL, micro_batch, 1, many, "sequences of a rank's micro-batch (default 4)");
+  INT("-t", NULL, seq_len, 1, many, "tokens of a sequence (default: the model's, at most 1024)");
+  INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
+  INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
+  SECTION("optimizer");
+  TEXT("-k", schedule, "cosine|linear|constant", "NAME", "learning-rate schedule (default cosine)");
+  NUMBER("-l", lr, 0, rate, "learning rate (default 3e-4)");
+  INT("-u", NULL, warmup, 0, big, "steps of warmup (default 0)");
+  NUMBER("-q", final_fraction, 0, 1, "last learning rate as a fraction of -l (default 1)");
+  NUMBER("-c", weight_decay, 0, rate, "weight decay, on 2-D tensors (default 0)");
+  NUMBER("--beta1", beta1, 0, 1, "AdamW (default 0.9)");
+  NUMBER("--beta2", beta2, 0, 1, "AdamW (default 0.95)");
+  NUMBER("--eps", eps, 0, 1, "AdamW (default 1e-8)");
+  NUMBER("--clip", clip, 0, rate, "largest gradient norm; 0: off (default 1)");
+  SECTION("evaluation");
+  INT("-v", NULL, val_every, 0, big, "validate every N steps, at the start and the end; 0: never (default 20)");
+  INT("-m", NULL, val_batches, -1, big, "micro-batches of a validation, all ranks; -1: the whole split (default 20)");
+  INT("-s", NULL, sample_every, 0, big, "sample every N steps and at the end; 0: never (default 20)");
+  INT("-g", NULL, sample_tokens, 1, many, "tokens of a sample (default 64)");
+  SECTION("ZeRO and the machine");
+  INT("-z", "--zero-stage", stage, 0, 3, "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
+  TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE", "type of parameters and activations (default fp32)");
+  INT("--deterministic", NULL, deterministic, 0, 1, "same bits for every number of ranks (default 1)");
+  INT("--seed", NULL, seed, 0, big, "of initial weights and of the order of the data (default 42)");
+  INT("--threads", NULL, threads, 0, many, "threads of a rank; 0: cores / ranks of the node (default 0)");
+  INT("--state-hash", NULL, hash_every, 0, big, "print a hash of weights and moments every N steps (default 0: never)");
+  INT("--log-every", NULL, log_every, 1, big, "print every N-th step's line; main.log has all (default 1)");
+  SECTION("flags of llm.c that mean nothing here");
+  IGNORED("-f", "TF32");
+  IGNORED("-w", "fp32 master weights: always kept");
+  IGNORED("-ge", "GELU fusion");
+  IGNORED("-lg", "NVML lines");
+  IGNORED("-pn", "processes: mpirun says it");
+  IGNORED("-pr", "process rank: mpirun says it");
+  IGNORED("-pg", "GPUs per node");
+  IGNORED("-pi", "NCCL start-up");
+  IGNORED("-ps", "server address");
+  IGNORED("-pf", "file-system path");
+  SECTION("");
+  f[n++] = (Flag){"--help", NULL, FLAG_SWITCH, &o->help, 0, 0, NULL, NULL, "this text"};
+  f[n++] = (Flag){"--version", NULL, FLAG_SWITCH, &o->version, 0, 0, NULL, NULL, "the version"};
+#undef SECTION
+#undef INT
+#undef NUMBER
+#undef TEXT
+#undef IGNORED
+  table->count = n;
+}
+
+int options_given(const OptionTable *table, const char *name) {
+  for (size_t i = 0; i < table->count; i++) {
+    if (table->flags[i].name && strcmp(table->flags[i].name, name) == 0) return table->given[i];
+  }
+  return 0;
+}

@@ -1,0 +1,45 @@
+// The trainers' command line: their options, defaults and the one table that gives parser and help.
+#ifndef LLMC_OPTIONS_H
+#define LLMC_OPTIONS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "flags.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Where `make demo` puts its text: the data of a run that names none.
+#define DEMO_TRAIN "data/demo_train.bin"
+#define DEMO_VAL "data/demo_val.bin"
+#define DEMO_TOKENIZER "data/demo_tokenizer.bin"
+
+typedef struct {
+  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype;
+  int64_t micro_batch;           // sequences
+  int64_t seq_len, total_batch;  // tokens; -1: not given
+  int64_t steps;                 // -1: one epoch
+  int64_t warmup, val_every, val_batches, sample_every, sample_tokens;
+  int64_t stage, seed, threads, deterministic, hash_every, log_every;
+  double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
+  int help, version;
+} Options;
+
+enum { OPTIONS_MAX_FLAGS = 64 };
+typedef struct {
+  Flag flags[OPTIONS_MAX_FLAGS];
+  int given[OPTIONS_MAX_FLAGS]; // 1: was on the command line
+  size_t count;
+} OptionTable;
+
+// Fills in the defaults and the table, whose targets are the fields of *options.
+void options_init(Options *options, OptionTable *table);
+// Was the flag of this name on the command line?
+int options_given(const OptionTable *table, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
