@@ -12,12 +12,12 @@
 #include "dev/test/fixture.h"
 
 // Bounds of the issue "parity": fp32 against float64 on models of a few thousand parameters.
-#define LOGITS_BOUND 1e-4   // largest absolute difference; logits are of order 1
-#define LOSS_BOUND 1e-5     // relative
-#define TENSOR_BOUND 1e-5   // relative L2 of a gradient tensor
-#define STATE_BOUND 1e-5    // relative L2 of weights and moments after 20 steps …
-#define STATE_RIVAL 3.0     // … or this many times the distance of PyTorch's own fp32 run, where that is larger
-#define LLMC_BOUND 1e-2     // llm.c's own tolerance of its published losses
+#define LOGITS_BOUND 1e-4 // largest absolute difference; logits are of order 1
+#define LOSS_BOUND 1e-5   // relative
+#define TENSOR_BOUND 1e-5 // relative L2 of a gradient tensor
+#define STATE_BOUND 1e-5  // relative L2 of weights and moments after 20 steps …
+#define STATE_RIVAL 3.0   // … or this many times the distance of PyTorch's own fp32 run, where that is larger
+#define LLMC_BOUND 1e-2   // llm.c's own tolerance of its published losses
 enum { STEPS = 20, LLMC_STEPS = 10, NAME_LENGTH = 256 };
 #define STEP_LR 1e-4f
 
@@ -30,7 +30,8 @@ typedef struct {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static void check(Test *test, int ok, const char *format, ...) {
+static void
+check(Test *test, int ok, const char *format, ...) {
   char text[2 * NAME_LENGTH];
   va_list args;
   va_start(args, format);
@@ -44,7 +45,9 @@ static void check(Test *test, int ok, const char *format, ...) {
   }
 }
 
-static void *allocate(size_t count, size_t size) { return zero_malloc(count * size, ZERO_MEM_OTHER); }
+static void *allocate(size_t count, size_t size) {
+  return zero_malloc(count * size, ZERO_MEM_OTHER);
+}
 
 // ---------------------------------------------------------------- comparing
 
@@ -77,9 +80,13 @@ static int near(double ours, double reference, double bound) {
 
 // The true gradient of the key part of the qkv bias is 0 (a shift of all keys changes no attention weight), so
 // rounding alone moves it: it is taken out of comparisons and bounded on its own.
-static void clear_key_part(float *qkvb, size_t C) { memset(qkvb + C, 0, C * sizeof(float)); }
+static void clear_key_part(float *qkvb, size_t C) {
+  memset(qkvb + C, 0, C * sizeof(float));
+}
 
-static size_t layers_of(const GPT2Config *c, GPT2Tensor t) { return gpt2_tensor_in_block(t) ? c->num_layers : 1; }
+static size_t layers_of(const GPT2Config *c, GPT2Tensor t) {
+  return gpt2_tensor_in_block(t) ? c->num_layers : 1;
+}
 
 static size_t count_of(const GPT2Config *c, GPT2Tensor t) {
   size_t rows, cols;
@@ -188,8 +195,8 @@ static const char *record(char name[NAME_LENGTH], const char *run, const char *w
 }
 
 // One kind of state of every tensor after the run. initial: this model before it, for the key bias.
-static void check_state(Test *test, int judges, GPT2 *m, const Fixture *f, const char *run, ZeroKind kind, const char *what,
-                        const GPT2Bin *initial) {
+static void check_state(Test *test, int judges, GPT2 *m, const Fixture *f, const char *run, ZeroKind kind,
+                        const char *what, const GPT2Bin *initial) {
   const GPT2Config *c = &m->config;
   char name[NAME_LENGTH], distances[NAME_LENGTH / 2];
   snprintf(distances, sizeof distances, "distance/%s", what);

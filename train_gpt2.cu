@@ -32,15 +32,15 @@ enum { TENSORS_IN_BLOCK = GPT2_FCPROJB - GPT2_LN1W + 1 };
 
 // What forward leaves for backward. N = B*T rows.
 typedef struct {
-  void *ln1;                                // (N, C)
-  void *qkv;                                // (N, 3C)
-  void *att;                                // (N, C)
-  void *res2;                               // (N, C) residual stream after attention
-  void *ln2;                                // (N, C)
-  void *fc_pre, *fc;                        // (N, 4C) before and after GELU
-  void *res3;                               // (N, C) residual stream after the MLP
-  float *lse;                               // (B, NH, T)
-  float *mean1, *rstd1, *mean2, *rstd2;     // (N)
+  void *ln1;                            // (N, C)
+  void *qkv;                            // (N, 3C)
+  void *att;                            // (N, C)
+  void *res2;                           // (N, C) residual stream after attention
+  void *ln2;                            // (N, C)
+  void *fc_pre, *fc;                    // (N, 4C) before and after GELU
+  void *res3;                           // (N, C) residual stream after the MLP
+  float *lse;                           // (B, NH, T)
+  float *mean1, *rstd1, *mean2, *rstd2; // (N)
 } BlockActivations;
 
 typedef struct {
@@ -54,10 +54,10 @@ typedef struct {
   void *activations; // one allocation, which all of these point into
   void *encoded;     // (N, C)
   BlockActivations *blocks;
-  void *lnf;                        // (N, C)
-  float *meanf, *rstdf;             // (N)
-  void *dres, *dtmp, *dwide;        // (N, C), (N, C), (N, 4C) gradients on their way down
-  float *losses;                    // (N)
+  void *lnf;                 // (N, C)
+  float *meanf, *rstdf;      // (N)
+  void *dres, *dtmp, *dwide; // (N, C), (N, C), (N, 4C) gradients on their way down
+  float *losses;             // (N)
   void *scratch;
 } GPT2;
 
@@ -74,7 +74,9 @@ static void *carve(Arena *arena, size_t bytes) {
   return at;
 }
 
-static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static size_t max_size(size_t a, size_t b) {
+  return a > b ? a : b;
+}
 
 static void carve_activations(GPT2 *m, Arena *arena) {
   const GPT2Config *c = &m->config;
@@ -330,11 +332,12 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                      a->rstd2, param(m, p, u, GPT2_LN2W), N, C, m->type, m->scratch, s);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), m->dres, a->att,
                   param(m, p, u, GPT2_ATTPROJW), NULL, N, C, C, m->type, m->scratch, s);
-  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch, s);
+  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch,
+                     s);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_QKVW), grad(m, g, u, GPT2_QKVB), m->dwide, a->ln1,
                   param(m, p, u, GPT2_QKVW), NULL, N, C, 3 * C, m->type, m->scratch, s);
-  layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual, a->mean1,
-                     a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
+  layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual,
+                     a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
 
 // Forward and backward of one micro-batch; every target counts 1/num_targets. Returns the summed loss.
@@ -389,7 +392,6 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
   zero_release(m->engine, 0);
 }
 
-
 #ifndef TESTING // test_gpt2.cu includes this file for the model alone
 
 #define ZERO_C_VERSION "0.1.0"
@@ -411,17 +413,19 @@ typedef struct {
   Tokenizer *tokenizer;
   Logger *log;
   Schedule schedule;
-  size_t B, T;              // sequences and tokens of a micro-batch
-  size_t micro_steps;       // per step
-  size_t sequences;         // of a global batch
+  size_t B, T;        // sequences and tokens of a micro-batch
+  size_t micro_steps; // per step
+  size_t sequences;   // of a global batch
   size_t steps;
-  int *inputs, *targets;    // (B, T)
-  double *micro_losses;     // (micro_steps) summed losses of this rank's micro-batches
-  double peak_flops;        // FLOP/s of the matrix multiply, all ranks together
+  int *inputs, *targets; // (B, T)
+  double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
+  double peak_flops;     // FLOP/s of the matrix multiply, all ranks together
   uint64_t sample_state;
 } Run;
 
-static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static size_t min_size(size_t a, size_t b) {
+  return a < b ? a : b;
+}
 
 static double now(void) {
   struct timespec t;
@@ -429,7 +433,9 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int main_rank(const Run *r) { return r->comm->rank == 0; }
+static int main_rank(const Run *r) {
+  return r->comm->rank == 0;
+}
 
 // One step: micro_steps micro-batches of every rank, then the update. Global micro-batch k * ranks + rank takes its
 // sequences from the step's share of the data, so the ranks' number does not change what a step sees.
@@ -512,7 +518,9 @@ static void sample(Run *r) {
 // ----------------------------------------------------------------------------
 // Start-up: options to a run, with every problem collected before anything is written.
 
-static int file_exists(const char *path) { return access(path, F_OK) == 0; }
+static int file_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
 
 static void check_batch(Run *r, ZeroErrors *errors) {
   const Options *o = &r->options;
@@ -539,9 +547,10 @@ static void check_data(Run *r, ZeroErrors *errors) {
   Options *o = &r->options;
   int own_data = options_given(&r->table, "-i");
   if (!own_data && !file_exists(DEMO_TRAIN)) {
-    zero_errors_add(errors, "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
-                            "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
-                            "-i data/mine_train.bin -j data/mine_val.bin");
+    zero_errors_add(errors,
+                    "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
+                    "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
+                    "-i data/mine_train.bin -j data/mine_val.bin");
     return;
   }
   if (own_data && !options_given(&r->table, "-j")) {
@@ -553,7 +562,8 @@ static void check_data(Run *r, ZeroErrors *errors) {
   size_t V = r->config.vocab_size;
   r->train = dataloader_open(o->train, "-i", r->T, V, (uint64_t)o->seed, errors);
   if (r->train && o->steps < 0 && dataloader_windows(r->train) < r->sequences) {
-    zero_errors_add(errors, "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
+    zero_errors_add(errors,
+                    "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
                     o->train, dataloader_windows(r->train), r->sequences);
   }
   if (o->val_every > 0 && o->val) r->val = dataloader_open(o->val, "-j", r->T, V, (uint64_t)o->seed, errors);
@@ -569,7 +579,9 @@ static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
   }
   zero_config_default(&r->zero);
   r->zero.stage = (int)o->stage;
-  r->zero.type = r->zero.wire = !strcmp(o->dtype, "bf16") ? ZERO_BF16 : !strcmp(o->dtype, "fp16") ? ZERO_F16 : ZERO_F32;
+  r->zero.type = r->zero.wire = !strcmp(o->dtype, "bf16")   ? ZERO_BF16
+                                : !strcmp(o->dtype, "fp16") ? ZERO_F16
+                                                            : ZERO_F32;
   r->zero.deterministic = (int)o->deterministic;
   r->zero.beta1 = o->beta1;
   r->zero.beta2 = o->beta2;
@@ -594,9 +606,11 @@ static void print_run(const Run *r) {
          c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size, gpt2_num_parameters(c));
   printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(r->train),
          dataloader_windows(r->train), r->T, r->val ? o->val : "off");
-  printf("optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed %lld\n",
-         o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, o->schedule, r->schedule.warmup, r->steps,
-         o->final_fraction, (long long)o->seed);
+  printf(
+      "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
+      "%lld\n",
+      o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, o->schedule, r->schedule.warmup, r->steps,
+      o->final_fraction, (long long)o->seed);
   if (r->tokenizer && tokenizer_size(r->tokenizer) != c->vocab_size) {
     printf("note: tokenizer %s has %zu tokens, the model %zu: ids without text are printed as <id>\n", o->tokenizer,
            tokenizer_size(r->tokenizer), c->vocab_size);
@@ -620,15 +634,18 @@ static double measure_peak(Run *r) {
 // ----------------------------------------------------------------------------
 // The loop
 
-static void print_step(const Run *r, size_t step, double loss, ZeroStep done, double lr, double seconds, double left) {
+static void print_step(const Run *r, size_t step, double loss, ZeroStep done, double lr, double seconds,
+                       double left) {
   const GPT2Config *c = &r->config;
   double tokens = (double)(r->sequences * r->T) / seconds;
-  double flops_per_token = 6.0 * (double)gpt2_num_parameters(c) +
-                           6.0 * (double)c->num_layers * (double)c->channels * (double)r->T;
+  double flops_per_token =
+      6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)r->T;
   long minutes = (long)(left / 60.0);
-  printf("step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld left%s\n",
-         step + 1, r->steps, loss, done.norm, lr, seconds * 1e3, tokens, 100.0 * tokens * flops_per_token / r->peak_flops,
-         minutes, (long)left - 60 * minutes, done.skipped ? " | skipped" : "");
+  printf(
+      "step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld left%s\n",
+      step + 1, r->steps, loss, done.norm, lr, seconds * 1e3, tokens,
+      100.0 * tokens * flops_per_token / r->peak_flops, minutes, (long)left - 60 * minutes,
+      done.skipped ? " | skipped" : "");
   fflush(stdout);
 }
 

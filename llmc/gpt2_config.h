@@ -23,17 +23,29 @@ typedef struct {
 
 // The tensors in the order of the .bin file; there each is (L, …) for those of a block.
 typedef enum {
-  GPT2_WTE, GPT2_WPE,
-  GPT2_LN1W, GPT2_LN1B, GPT2_QKVW, GPT2_QKVB, GPT2_ATTPROJW, GPT2_ATTPROJB,
-  GPT2_LN2W, GPT2_LN2B, GPT2_FCW, GPT2_FCB, GPT2_FCPROJW, GPT2_FCPROJB,
-  GPT2_LNFW, GPT2_LNFB,
+  GPT2_WTE,
+  GPT2_WPE,
+  GPT2_LN1W,
+  GPT2_LN1B,
+  GPT2_QKVW,
+  GPT2_QKVB,
+  GPT2_ATTPROJW,
+  GPT2_ATTPROJB,
+  GPT2_LN2W,
+  GPT2_LN2B,
+  GPT2_FCW,
+  GPT2_FCB,
+  GPT2_FCPROJW,
+  GPT2_FCPROJB,
+  GPT2_LNFW,
+  GPT2_LNFB,
   GPT2_NUM_TENSORS
 } GPT2Tensor;
 
 // Elements of one tensor (of one layer) under this shape; sizes of its two dimensions (1-D: cols 1).
 void gpt2_tensor_shape(const GPT2Config *, GPT2Tensor, size_t *rows, size_t *cols);
-int gpt2_tensor_in_block(GPT2Tensor);         // part of every block?
-const char *gpt2_tensor_name(GPT2Tensor);     // "wte", "qkvw", …
+int gpt2_tensor_in_block(GPT2Tensor);     // part of every block?
+const char *gpt2_tensor_name(GPT2Tensor); // "wte", "qkvw", …
 
 // Elements of all tensors, padded vocabulary included (Psi of the ZeRO formulas).
 size_t gpt2_num_parameters(const GPT2Config *);

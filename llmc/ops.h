@@ -33,10 +33,10 @@ typedef struct {
 
 // ---------------------------------------------------------------- embeddings
 // out[b,t,:] = wte[tokens[b,t],:] + wpe[t,:]
-void encoder_forward(void *out,          // (B, T, C)
-                     const int *tokens,  // (B, T), each in [0, V)
-                     const void *wte,    // (Vp, C)
-                     const void *wpe,    // (maxT, C), maxT >= T
+void encoder_forward(void *out,         // (B, T, C)
+                     const int *tokens, // (B, T), each in [0, V)
+                     const void *wte,   // (Vp, C)
+                     const void *wpe,   // (maxT, C), maxT >= T
                      size_t B, size_t T, size_t C, ZeroType type, ZeroStream stream);
 
 // Adds dout's rows to dwte in the order of rows: a row that occurs often is summed in fp32 and rounded
@@ -51,30 +51,30 @@ void encoder_backward(OpsGrad dwte,      // (Vp, C)
                       ZeroStream stream);
 
 // ---------------------------------------------------------------- LayerNorm (arXiv 1607.06450), eps 1e-5
-void layernorm_forward(void *out,   // (N, C)
-                       float *mean, // (N)
-                       float *rstd, // (N)
+void layernorm_forward(void *out,                                             // (N, C)
+                       float *mean,                                           // (N)
+                       float *rstd,                                           // (N)
                        const void *inp, const void *weight, const void *bias, // (N, C), (C), (C)
                        size_t N, size_t C, ZeroType type, ZeroStream stream);
 
 // residual = a + b; out = layernorm(residual), in one pass. residual may be a or b.
-void fused_residual_layernorm_forward(void *residual,                        // (N, C)
-                                      void *out,                             // (N, C)
-                                      float *mean, float *rstd,              // (N)
-                                      const void *a, const void *b,          // (N, C)
-                                      const void *weight, const void *bias,  // (C)
+void fused_residual_layernorm_forward(void *residual,                       // (N, C)
+                                      void *out,                            // (N, C)
+                                      float *mean, float *rstd,             // (N)
+                                      const void *a, const void *b,         // (N, C)
+                                      const void *weight, const void *bias, // (C)
                                       size_t N, size_t C, ZeroType type, ZeroStream stream);
 
 // dinp = (add ? add : 0) + the gradient through the norm. `add` carries the residual branch's gradient,
 // may be NULL and may be dinp itself. mean and rstd come from forward, inp is the norm's input.
 size_t layernorm_backward_scratch(size_t N, size_t C);
-void layernorm_backward(void *dinp,                        // (N, C)
-                        OpsGrad dweight, OpsGrad dbias,    // (C)
-                        const void *dout,                  // (N, C)
-                        const void *add,                   // (N, C) or NULL
-                        const void *inp,                   // (N, C)
+void layernorm_backward(void *dinp,                           // (N, C)
+                        OpsGrad dweight, OpsGrad dbias,       // (C)
+                        const void *dout,                     // (N, C)
+                        const void *add,                      // (N, C) or NULL
+                        const void *inp,                      // (N, C)
                         const float *mean, const float *rstd, // (N)
-                        const void *weight,                // (C)
+                        const void *weight,                   // (C)
                         size_t N, size_t C, ZeroType type, void *scratch, ZeroStream stream);
 
 // ---------------------------------------------------------------- linear layers
@@ -105,18 +105,18 @@ void matmul_backward(void *dinp,                     // (N, C) or NULL
 // causal 0: every position sees every position of its sequence. `lengths` NULL: all T; else keys from
 // lengths[b] on are masked and rows from there on give 0.
 size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH);
-void attention_forward(void *out,           // (B, T, C)
-                       float *lse,          // (B, NH, T) log-sum-exp of the scaled scores
-                       const void *qkv,     // (B, T, 3C)
-                       const int *lengths,  // (B) or NULL
+void attention_forward(void *out,          // (B, T, C)
+                       float *lse,         // (B, NH, T) log-sum-exp of the scaled scores
+                       const void *qkv,    // (B, T, 3C)
+                       const int *lengths, // (B) or NULL
                        size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
                        ZeroStream stream);
 
 size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH);
-void attention_backward(void *dqkv,                                     // (B, T, 3C)
-                        const void *dout, const void *out,              // (B, T, C)
-                        const float *lse,                               // (B, NH, T)
-                        const void *qkv, const int *lengths,            // (B, T, 3C), (B) or NULL
+void attention_backward(void *dqkv,                          // (B, T, 3C)
+                        const void *dout, const void *out,   // (B, T, C)
+                        const float *lse,                    // (B, NH, T)
+                        const void *qkv, const int *lengths, // (B, T, 3C), (B) or NULL
                         size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
                         ZeroStream stream);
 
@@ -129,13 +129,13 @@ void attention_backward(void *dqkv,                                     // (B, T
 // dhidden = grad_scale * dloss/dhidden, dwte likewise (rows V to Vp - 1 get 0 when overwriting).
 // dhidden NULL and dwte.data NULL: forward only. logits NULL, or (N, V) for tests.
 size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type);
-void lm_head_loss(float *loss,         // (N)
-                  void *dhidden,       // (N, C) or NULL
-                  OpsGrad dwte,        // (Vp, C)
-                  float *logits,       // (N, V) or NULL
-                  const void *hidden,  // (N, C)
-                  const void *wte,     // (Vp, C)
-                  const int *targets,  // (N): [0, V) or OPS_IGNORE
+void lm_head_loss(float *loss,        // (N)
+                  void *dhidden,      // (N, C) or NULL
+                  OpsGrad dwte,       // (Vp, C)
+                  float *logits,      // (N, V) or NULL
+                  const void *hidden, // (N, C)
+                  const void *wte,    // (Vp, C)
+                  const int *targets, // (N): [0, V) or OPS_IGNORE
                   float grad_scale, size_t N, size_t C, size_t V, size_t Vp, ZeroType type, void *scratch,
                   ZeroStream stream);
 

@@ -34,15 +34,27 @@ void options_init(Options *o, OptionTable *table) {
   memset(table, 0, sizeof *table);
   set_defaults(o);
 #define SECTION(text) f[n++] = (Flag){NULL, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, NULL, text}
-#define INT(name, alias, field, lo, hi, help) f[n++] = (Flag){name, alias, FLAG_INT, &o->field, lo, hi, NULL, "N", help}
-#define NUMBER(name, field, lo, hi, help) f[n++] = (Flag){name, NULL, FLAG_FLOAT, &o->field, lo, hi, NULL, "X", help}
-#define TEXT(name, field, words, value, help) \
-  f[n++] = (Flag){name, NULL, FLAG_STRING, (void *)&o->field, 0, 0, words, value, help}
-#define IGNORED(name, help) f[n++] = (Flag){name, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, "X", help}
+#define INT(name, alias, field, lo, hi, help)                 \
+  f[n++] = (Flag) {                                           \
+    name, alias, FLAG_INT, &o->field, lo, hi, NULL, "N", help \
+  }
+#define NUMBER(name, field, lo, hi, help)                      \
+  f[n++] = (Flag) {                                            \
+    name, NULL, FLAG_FLOAT, &o->field, lo, hi, NULL, "X", help \
+  }
+#define TEXT(name, field, words, value, help)                            \
+  f[n++] = (Flag) {                                                      \
+    name, NULL, FLAG_STRING, (void *)&o->field, 0, 0, words, value, help \
+  }
+#define IGNORED(name, help)                               \
+  f[n++] = (Flag) {                                       \
+    name, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, "X", help \
+  }
   SECTION("data and model");
   TEXT("-i", train, NULL, "FILE", "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
   TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
-  TEXT("--tokenizer", tokenizer, NULL, "FILE", "tokenizer file, for samples (default: the demo's with the demo's data)");
+  TEXT("--tokenizer", tokenizer, NULL, "FILE",
+       "tokenizer file, for samples (default: the demo's with the demo's data)");
   TEXT("-e", model, NULL, "MODEL", "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, or a model .bin (default d12)");
   TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
   SECTION("batch");
@@ -66,12 +78,14 @@ void options_init(Options *o, OptionTable *table) {
   INT("-s", NULL, sample_every, 0, big, "sample every N steps and at the end; 0: never (default 20)");
   INT("-g", NULL, sample_tokens, 1, many, "tokens of a sample (default 64)");
   SECTION("ZeRO and the machine");
-  INT("-z", "--zero-stage", stage, 0, 3, "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
+  INT("-z", "--zero-stage", stage, 0, 3,
+      "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
   TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE", "type of parameters and activations (default fp32)");
   INT("--deterministic", NULL, deterministic, 0, 1, "same bits for every number of ranks (default 1)");
   INT("--seed", NULL, seed, 0, big, "of initial weights and of the order of the data (default 42)");
   INT("--threads", NULL, threads, 0, many, "threads of a rank; 0: cores / ranks of the node (default 0)");
-  INT("--state-hash", NULL, hash_every, 0, big, "print a hash of weights and moments every N steps (default 0: never)");
+  INT("--state-hash", NULL, hash_every, 0, big,
+      "print a hash of weights and moments every N steps (default 0: never)");
   INT("--log-every", NULL, log_every, 1, big, "print every N-th step's line; main.log has all (default 1)");
   SECTION("flags of llm.c that mean nothing here");
   IGNORED("-f", "TF32");

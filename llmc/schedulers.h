@@ -12,8 +12,8 @@ typedef enum { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKin
 typedef struct {
   ScheduleKind kind;
   double lr;             // the highest rate
-  size_t warmup;        // steps of linear warmup: lr * (step + 1) / warmup; constant has none
-  size_t total;         // steps of the whole run
+  size_t warmup;         // steps of linear warmup: lr * (step + 1) / warmup; constant has none
+  size_t total;          // steps of the whole run
   double final_fraction; // cosine and linear end at lr * final_fraction
 } Schedule;
 

@@ -58,8 +58,8 @@ struct ZeroDevice {
   // Infinite or NaN exactly when an element is.
   void (*sum_squares)(ZeroDevice *, const float *grad, const ZeroPiece *pieces, size_t num_pieces, double *sums);
   // AdamW on the pieces, in place.
-  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq,
-                const float *grad, const ZeroPiece *pieces, size_t num_pieces);
+  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq, const float *grad,
+                const ZeroPiece *pieces, size_t num_pieces);
 };
 
 // The CPU: OpenMP over fixed tiles, as many threads as OpenMP is set to.

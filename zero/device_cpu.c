@@ -11,13 +11,18 @@ enum { ADD_TILE = 16384 };
 // Sums run in this many independent lanes, so that the compiler may use vectors and the order is still fixed.
 enum { LANES = 16 };
 
-size_t zero_type_size(ZeroType type) { return type == ZERO_F32 ? sizeof(float) : sizeof(unsigned short); }
+size_t zero_type_size(ZeroType type) {
+  return type == ZERO_F32 ? sizeof(float) : sizeof(unsigned short);
+}
 
 const char *zero_type_name(ZeroType type) {
   switch (type) {
-    case ZERO_F32: return "fp32";
-    case ZERO_BF16: return "bf16";
-    case ZERO_F16: return "fp16";
+    case ZERO_F32:
+      return "fp32";
+    case ZERO_BF16:
+      return "bf16";
+    case ZERO_F16:
+      return "fp16";
   }
   return "unknown type";
 }
@@ -98,4 +103,6 @@ ZeroDevice *zero_device_cpu(void) {
   return device;
 }
 
-void zero_device_destroy(ZeroDevice *device) { zero_free(device); }
+void zero_device_destroy(ZeroDevice *device) {
+  zero_free(device);
+}

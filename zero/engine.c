@@ -7,7 +7,9 @@
 
 enum { READ_PIECE = 1 << 18 }; // elements that travel to rank 0 at a time when state is hashed
 
-static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static size_t max_size(size_t a, size_t b) {
+  return a > b ? a : b;
+}
 
 // ---------------------------------------------------------------- allocation
 
@@ -174,10 +176,18 @@ void zero_destroy(ZeroEngine *e) {
 
 // ---------------------------------------------------------------- questions
 
-size_t zero_offset(const ZeroEngine *e, int unit, int tensor) { return e->units[unit].layout.offsets[tensor]; }
-size_t zero_num_parameters(const ZeroEngine *e) { return e->num_parameters; }
-size_t zero_steps_applied(const ZeroEngine *e) { return e->applied; }
-size_t zero_steps_skipped(const ZeroEngine *e) { return e->skipped; }
+size_t zero_offset(const ZeroEngine *e, int unit, int tensor) {
+  return e->units[unit].layout.offsets[tensor];
+}
+size_t zero_num_parameters(const ZeroEngine *e) {
+  return e->num_parameters;
+}
+size_t zero_steps_applied(const ZeroEngine *e) {
+  return e->applied;
+}
+size_t zero_steps_skipped(const ZeroEngine *e) {
+  return e->skipped;
+}
 
 void zero_set_steps(ZeroEngine *e, size_t applied, size_t skipped) {
   e->applied = applied;
@@ -189,10 +199,14 @@ void zero_set_steps(ZeroEngine *e, size_t applied, size_t skipped) {
 // This rank's kept part of a kind of state, indexed from keep_lo.
 static float *kept_state(const Unit *unit, ZeroKind kind) {
   switch (kind) {
-    case ZERO_MASTER: return unit->master;
-    case ZERO_EXP_AVG: return unit->exp_avg;
-    case ZERO_EXP_AVG_SQ: return unit->exp_avg_sq;
-    case ZERO_GRADIENT: return unit->accumulated;
+    case ZERO_MASTER:
+      return unit->master;
+    case ZERO_EXP_AVG:
+      return unit->exp_avg;
+    case ZERO_EXP_AVG_SQ:
+      return unit->exp_avg_sq;
+    case ZERO_GRADIENT:
+      return unit->accumulated;
   }
   zero_fatal("unknown kind of state %d", (int)kind);
 }

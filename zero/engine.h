@@ -48,7 +48,7 @@ struct ZeroEngine {
   int num_units;
   Unit *units;
   size_t num_parameters;
-  size_t applied, skipped; // steps of the run, an earlier part of it included
+  size_t applied, skipped;                           // steps of the run, an earlier part of it included
   size_t steps_here, applied_here, micro_steps_here; // since this engine was made, for the traffic table
 
   void *gather_slots[SHARED_SLOTS];
@@ -79,7 +79,11 @@ void zero_publish_parameters(ZeroEngine *);
 // The transport's all-gather of one unit at once: its shards, wherever they lie, into `full`.
 void zero_gather_now(ZeroEngine *, Unit *, const void *shard, void *full, ZeroType);
 
-static inline ZeroWire zero_gather_wire(const ZeroEngine *e) { return e->in_step ? ZERO_WIRE_GATHER : ZERO_WIRE_OUTSIDE; }
-static inline int zero_sharded_parameters(const ZeroEngine *e) { return e->config.stage == 3 && e->comm->size > 1; }
+static inline ZeroWire zero_gather_wire(const ZeroEngine *e) {
+  return e->in_step ? ZERO_WIRE_GATHER : ZERO_WIRE_OUTSIDE;
+}
+static inline int zero_sharded_parameters(const ZeroEngine *e) {
+  return e->config.stage == 3 && e->comm->size > 1;
+}
 
 #endif

@@ -14,8 +14,8 @@ extern "C" {
 typedef struct {
   float grad_scale;
   float one_minus_beta1, beta2, one_minus_beta2;
-  float rate;       // lr / (1 - beta1^step)
-  float root;       // 1 / sqrt(1 - beta2^step)
+  float rate; // lr / (1 - beta1^step)
+  float root; // 1 / sqrt(1 - beta2^step)
   float eps;
   float keep_decay; // 1 - lr * weight_decay
 } ZeroAdamWFactors;

@@ -4,9 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
-static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static size_t round_up(size_t value, size_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+static size_t min_size(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+static size_t max_size(size_t a, size_t b) {
+  return a > b ? a : b;
+}
 
 static void *copy_array(const void *source, size_t count, size_t size) {
   void *copy = malloc(count * size + 1);

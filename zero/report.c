@@ -49,9 +49,13 @@ void zero_traffic_formula(const ZeroEngine *e, ZeroTraffic *f) {
     uint64_t total = unit->layout.total, own = unit->own_hi - unit->own_lo;
     f->reduce += e->micro_steps_here * (total - own) * wire;
     switch (e->config.stage) {
-      case 0: f->gather += e->steps_here * peers * own * sizeof(float); break;
+      case 0:
+        f->gather += e->steps_here * peers * own * sizeof(float);
+        break;
       case 1:
-      case 2: f->gather += e->applied_here * peers * own * type; break;
+      case 2:
+        f->gather += e->applied_here * peers * own * type;
+        break;
       default: {
         uint64_t gathers = unit->flags & ZERO_OWN_BUFFER ? 1 : 2;
         f->gather += e->micro_steps_here * gathers * peers * own * type;
@@ -129,7 +133,8 @@ void zero_print_traffic(ZeroEngine *e, FILE *out) {
   double steps = e->steps_here ? (double)e->steps_here : 1.0;
   double per_step[] = {(double)formula.reduce / steps, (double)counted.reduce / steps, (double)formula.gather / steps,
                        (double)counted.gather / steps, (double)e->comm->sent(e->comm, ZERO_WIRE_CONTROL) / steps};
-  for (size_t i = 0; i < sizeof per_step / sizeof per_step[0]; i++) per_step[i] = zero_sum_ordered(e, &per_step[i], 1);
+  for (size_t i = 0; i < sizeof per_step / sizeof per_step[0]; i++)
+    per_step[i] = zero_sum_ordered(e, &per_step[i], 1);
   if (e->comm->rank != 0) return;
 
   // The paper, section 7: one reduce-scatter and one all-gather per step, at stage 3 a second all-gather.

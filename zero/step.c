@@ -96,8 +96,8 @@ ZeroStep zero_apply(ZeroEngine *e, float lr) {
                      .step = ++e->applied};
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];
-    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq, unit->accumulated, unit->pieces,
-                     unit->num_pieces);
+    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq, unit->accumulated,
+                     unit->pieces, unit->num_pieces);
   }
   zero_publish_parameters(e);
   e->in_step = 0;

@@ -95,9 +95,9 @@ size_t zero_steps_skipped(const ZeroEngine *);
 uint64_t zero_state_hash(ZeroEngine *);
 
 // ---------------------------------------------------------------- parameters
-void zero_gather(ZeroEngine *, int unit);      // begin fetching (prefetch); may be left out
-const void *zero_get(ZeroEngine *, int unit);  // its flat buffer, compute type, valid until released; counted
-void zero_release(ZeroEngine *, int unit);     // once per zero_get
+void zero_gather(ZeroEngine *, int unit);     // begin fetching (prefetch); may be left out
+const void *zero_get(ZeroEngine *, int unit); // its flat buffer, compute type, valid until released; counted
+void zero_release(ZeroEngine *, int unit);    // once per zero_get
 
 // ---------------------------------------------------------------- gradients
 // Where a unit's full gradient of this micro-step is written. accumulate 0: the first writer of each tensor

@@ -1,8 +1,9 @@
 // A model that is no model: units of odd sizes whose gradients are a function of (step, micro-batch, unit, tensor,
 // element), and a plain AdamW with clipping in double precision that says what training it must give.
 //
-// Gradients are small multiples of 2^-10, so that their fp32 sums are exact in any order; test_comm.c is where
-// the order of the sums shows. Functions are inline because each test is a program of one file.
+// Gradients are small multiples of a power of two, so that their fp32 sums are exact in any order; from step
+// FAKE_ROUGH_STEPS on they are not, so that the order of sums shows. Functions are inline because each test is a
+// program of one file.
 #ifndef TEST_FAKE_MODEL_H
 #define TEST_FAKE_MODEL_H
 
@@ -49,9 +50,11 @@ static inline int fake_draw(uint64_t a, int u, int t, size_t i, int limit) {
 }
 
 // Steps with an odd number have gradients 16 times as large, so that clipping is at work in some and not in others.
+enum { FAKE_ROUGH_STEPS = 1000 };
 static inline float fake_gradient(size_t step, size_t micro_batch, int u, int t, size_t i) {
   const float unit = step % 2 ? 0x1p-8f : 0x1p-12f;
-  return (float)fake_draw(1 + step * 1000 + micro_batch, u, t, i, 1000) * unit;
+  float value = (float)fake_draw(1 + step * 1000 + micro_batch, u, t, i, 1000) * unit;
+  return step < FAKE_ROUGH_STEPS ? value : value / 3.0f;
 }
 
 // Values for zero_fill: kind 0 weights, 1 exp_avg, 2 exp_avg_sq (which is not negative).

@@ -97,7 +97,8 @@ engine_hashes() { # engine_hashes NP COMM
   ZERO_COMM=$2 timeout -k 10 $time_limit "$run" "$1" "$engine" --hash > "engine-$1-$2" 2>&1 || code=$?
   is "exit code, the output ends '$(tail -n 2 "engine-$1-$2")'" $code 0 &&
     is "hashes" "$(grep -c state "engine-$1-$2")" 20 &&
-    is "different hashes" "$(grep -o 'state.*' "engine-$1-$2" | sort -u | wc -l)" 5 || return 1
+    is "different norms" "$(grep -o 'norm [^ ]*' "engine-$1-$2" | sort -u | wc -l)" 5 &&
+    is "different hashes" "$(grep -o 'state .*' "engine-$1-$2" | sort -u | wc -l)" 5 || return 1
   why="differs from one rank: $(diff "engine-$1-$2" engine-1-shm | head -n 2 | tr '\n' ' ')"
   cmp -s "engine-$1-$2" engine-1-shm
 }

@@ -244,7 +244,8 @@ static void check_gather(size_t total, const size_t *bounds, int in_place, int r
     if (rounds > 1) random_delay(300);
     comm->publish(comm);
     for (int u = 0; u < UNITS; u++) {
-      gather[u] = (ZeroGather){.shard = shard[u], .full = full[u], .type = ZERO_F32, .bounds = bounds, .wire = ZERO_WIRE_GATHER};
+      gather[u] = (ZeroGather){
+          .shard = shard[u], .full = full[u], .type = ZERO_F32, .bounds = bounds, .wire = ZERO_WIRE_GATHER};
       comm->gather_begin(comm, &gather[u]);
     }
     for (int u = 0; u < UNITS; u++) {

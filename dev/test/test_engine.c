@@ -4,8 +4,8 @@
 // Every rank runs every test; a test counts what is wrong on its rank and all ranks compare the sum at its end, so
 // that they pass or fail together and never leave each other waiting. Rank 0 reports.
 //
-// `test_engine --hash`: prints the state's hash after each step of one global batch of 12 micro-batches, for the
-// shell to compare between numbers of ranks and transports (test_bits.sh).
+// `test_engine --hash`: prints norm and hash of the state after each step of one global batch of 12 micro-batches,
+// for the shell to compare between numbers of ranks and transports (test_bits.sh).
 #include "check.h"
 #include "fake_model.h"
 
@@ -406,9 +406,9 @@ static void print_hashes(void) {
     ZeroConfig config = config_of(stage);
     ZeroEngine *e = start(&config);
     for (size_t s = 0; s < STEPS; s++) {
-      train_step(e, s, GLOBAL_BATCH / comm->size);
+      ZeroStep done = train_step(e, FAKE_ROUGH_STEPS + s, GLOBAL_BATCH / comm->size);
       unsigned long long hash = zero_state_hash(e);
-      if (comm->rank == 0) printf("stage %d step %zu state %016llx\n", stage, s + 1, hash);
+      if (comm->rank == 0) printf("stage %d step %zu norm %a state %016llx\n", stage, s + 1, done.norm, hash);
     }
     zero_destroy(e);
   }

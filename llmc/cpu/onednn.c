@@ -1,4 +1,4 @@
-// The cache of oneDNN matmul primitives (oneDNN 2.x, C API).
+// The cache of oneDNN matmul primitives (oneDNN 2.x or 3.x, C API).
 //
 // The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Of dense
 // matrices version 2.6 does so only where a is transposed, k is 2,048 or more and m and n are few (measured with
@@ -6,12 +6,12 @@
 // MATMUL_SLICE_ROWS in matmul.c. dev/test/test_ops_threads.c watches over it.
 #include "onednn.h"
 
-#include <dnnl.h>
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "../../zero/error.h"
+#include "onednn_create.h"
 
 // What makes two multiplications use the same primitive. All members have one size: no padding to compare.
 // oneDNN plans for the number of threads at creation, hence `threads`.
@@ -70,9 +70,21 @@ static dnnl_memory_desc_t describe(const Key *key, uint64_t rows, uint64_t colum
                                    uint64_t type) {
   dnnl_memory_desc_t description;
   dnnl_dims_t sizes = {(dnnl_dim_t)rows, (dnnl_dim_t)columns};
-  CHECK(key, dnnl_memory_desc_init_by_tag(&description, 2, sizes, data_type((ZeroType)type),
-                                          transposed ? dnnl_ba : dnnl_ab));
+  CHECK(key, create_description(&description, sizes, data_type((ZeroType)type), transposed ? dnnl_ba : dnnl_ab));
   return description;
+}
+
+static dnnl_primitive_attr_t create_attributes(const Key *key) {
+  dnnl_primitive_attr_t attributes;
+  CHECK(key, dnnl_primitive_attr_create(&attributes));
+  if (key->accumulate) {
+    dnnl_post_ops_t post_ops;
+    CHECK(key, dnnl_post_ops_create(&post_ops));
+    CHECK(key, append_sum(post_ops));
+    CHECK(key, dnnl_primitive_attr_set_post_ops(attributes, post_ops));
+    CHECK(key, dnnl_post_ops_destroy(post_ops));
+  }
+  return attributes;
 }
 
 static void create_entry(Entry *entry, const Key *key) {
@@ -81,27 +93,21 @@ static void create_entry(Entry *entry, const Key *key) {
   dnnl_memory_desc_t bias = describe(key, 1, key->n, 0, key->type);
   dnnl_memory_desc_t c = describe(key, key->m, key->n, 0, key->out_type);
 
-  dnnl_matmul_desc_t operation;
-  CHECK(key, dnnl_matmul_desc_init(&operation, &a, &b, key->bias ? &bias : NULL, &c));
-  dnnl_primitive_attr_t attributes;
-  CHECK(key, dnnl_primitive_attr_create(&attributes));
-  if (key->accumulate) {
-    dnnl_post_ops_t post_ops;
-    CHECK(key, dnnl_post_ops_create(&post_ops));
-    CHECK(key, dnnl_post_ops_append_sum(post_ops, 1.0f));
-    CHECK(key, dnnl_primitive_attr_set_post_ops(attributes, post_ops));
-    CHECK(key, dnnl_post_ops_destroy(post_ops));
-  }
-  dnnl_primitive_desc_t description;
-  CHECK(key, dnnl_primitive_desc_create(&description, &operation, attributes, cache.engine, NULL));
-  CHECK(key, dnnl_primitive_create(&entry->primitive, description));
-  CHECK(key, dnnl_primitive_desc_destroy(description));
+  dnnl_primitive_attr_t attributes = create_attributes(key);
+  dnnl_primitive_desc_t plan;
+  CHECK(key, plan_matmul(&plan, &a, &b, key->bias ? &bias : NULL, &c, attributes, cache.engine));
+  CHECK(key, dnnl_primitive_create(&entry->primitive, plan));
+  CHECK(key, dnnl_primitive_desc_destroy(plan));
   CHECK(key, dnnl_primitive_attr_destroy(attributes));
 
-  CHECK(key, dnnl_memory_create(&entry->a, &a, cache.engine, DNNL_MEMORY_NONE));
-  CHECK(key, dnnl_memory_create(&entry->b, &b, cache.engine, DNNL_MEMORY_NONE));
-  CHECK(key, dnnl_memory_create(&entry->bias, &bias, cache.engine, DNNL_MEMORY_NONE));
-  CHECK(key, dnnl_memory_create(&entry->c, &c, cache.engine, DNNL_MEMORY_NONE));
+  CHECK(key, create_memory(&entry->a, &a, cache.engine));
+  CHECK(key, create_memory(&entry->b, &b, cache.engine));
+  CHECK(key, create_memory(&entry->bias, &bias, cache.engine));
+  CHECK(key, create_memory(&entry->c, &c, cache.engine));
+  CHECK(key, destroy_description(&a));
+  CHECK(key, destroy_description(&b));
+  CHECK(key, destroy_description(&bias));
+  CHECK(key, destroy_description(&c));
   entry->key = *key;
 }
 
