@@ -1,8 +1,8 @@
 // The cache of oneDNN matmul primitives (oneDNN 2.x or 3.x, C API).
 //
 // The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Of dense
-// matrices version 2.6 does so only where a is transposed, k is 2,048 or more and m and n are few (measured with
-// 2 to 48 threads, m up to 2,304, n up to 768, k up to 8,192): callers with a transposed keep k below that, see
+// matrices versions 2.6 and 3.2 do so only where a is transposed, k is 2,048 or more and m and n are few (measured
+// with 2 to 48 threads, m up to 2,304, n up to 768, k up to 8,192): callers with a transposed keep k below that, see
 // MATMUL_SLICE_ROWS in matmul.c. dev/test/test_ops_threads.c watches over it.
 #include "onednn.h"
 
@@ -61,8 +61,18 @@ static uint64_t hash_key(const Key *key) { // FNV-1a over 64-bit words
 }
 
 static dnnl_data_type_t data_type(ZeroType type) {
-  if (type != ZERO_F32) zero_fatal("matrix multiply: the CPU computes in fp32 only, found type %d", (int)type);
-  return dnnl_f32;
+  switch (type) {
+    case ZERO_F32:
+      return dnnl_f32;
+    case ZERO_BF16:
+      return dnnl_bf16;
+    default:
+      zero_fatal("oneDNN: expected fp32 or bf16, found type %d", (int)type);
+  }
+}
+
+int onednn_has_bf16(void) {
+  return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
 // A dense (rows, columns) matrix; transposed: stored as (columns, rows).

@@ -7,7 +7,6 @@
 
 #include <dnnl.h>
 #include <dnnl_version.h>
-#include <stddef.h>
 #include <stdint.h>
 
 // description: of a dense matrix of sizes[0] rows and sizes[1] columns, row after row with tag dnnl_ab, column
