@@ -98,7 +98,7 @@ void options_init(Options *o, OptionTable *table) {
   IGNORED("-pi", "NCCL start-up");
   IGNORED("-ps", "server address");
   IGNORED("-pf", "file-system path");
-  SECTION("");
+  SECTION("about the program");
   f[n++] = (Flag){"--help", NULL, FLAG_SWITCH, &o->help, 0, 0, NULL, NULL, "this text"};
   f[n++] = (Flag){"--version", NULL, FLAG_SWITCH, &o->version, 0, 0, NULL, NULL, "the version"};
 #undef SECTION

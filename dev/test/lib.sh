@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What the test scripts share; they source it. Each test prints `ok NAME`, `not ok NAME: why` or `skip NAME: why`,
 # and finish closes with `N passed, N failed, N skipped`.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -42,9 +42,9 @@ near() {
   awk "BEGIN { d = ($2) - ($3); if (d < 0) d = -d; exit !(d <= ($4) * ($3)) }"
 }
 
-# tokens FILE COUNT VOCABULARY [MAGIC VERSION COUNT_IN_HEADER]: a token file in llm.c's form. A token follows from
+# token_file FILE COUNT VOCABULARY [MAGIC VERSION COUNT_IN_HEADER]: a token file in llm.c's form. A token follows from
 # the one before it and a little noise, so that there is something to learn.
-tokens() {
+token_file() {
   perl -e 'my ($file, $count, $vocabulary, @header) = @ARGV;
     my ($token, $noise, @tokens) = (0, 12345);
     for (1 .. $count) {

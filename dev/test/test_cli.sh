@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The command line as users meet it: wrong input is refused with `error: …` lines, exit code 1, within 5 s, on one
 # rank and on several, with nothing written; help, notices, old logs; a killed rank ends the job.
+# shellcheck disable=SC2034,SC2054,SC2206 # lib.sh shows why; -e takes commas; numbers need no quotes
 set -u
+# shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # file NAME MAGIC VERSION HEADER… BYTES: llm.c's 1,024 bytes of int32 header, then zeros.
@@ -12,13 +14,13 @@ file() {
     close $out or die "$file: $!";' "$@"
 }
 
-tokens train.bin 1000 80
-tokens val.bin 200 80
-tokens large.bin 1000 90                # tokens up to 89
-tokens magic.bin 100 80 20240521 1 100  # another magic number
-tokens version.bin 100 80 20240520 7 100
-tokens short.bin 100 80 20240520 1 101  # one token fewer than its header says
-tokens few.bin 32 80                    # a window of 32 needs 33
+token_file train.bin 1000 80
+token_file val.bin 200 80
+token_file large.bin 1000 90                # tokens up to 89
+token_file magic.bin 100 80 20240521 1 100  # another magic number
+token_file version.bin 100 80 20240520 7 100
+token_file short.bin 100 80 20240520 1 101  # one token fewer than its header says
+token_file few.bin 32 80                    # a window of 32 needs 33
 printf 'no header' > tiny.bin
 shape=(32 80 1 2 32 128)                # T V L H C Vp of a small model
 bytes=71552                             # its 17,888 parameters: 128*32 + 32*32 + 12*32*32 + 13*32 + 2*32

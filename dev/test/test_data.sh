@@ -1,35 +1,11 @@
 #!/usr/bin/env bash
-# Tests of data/prepare_text.py, scripts/run.sh and scripts/install_deps.sh. Prints `ok NAME` or
-# `not ok NAME: why` for each test and closes with `N passed, N failed, N skipped`.
+# Tests of data/prepare_text.py, scripts/run.sh and scripts/install_deps.sh.
 # shellcheck disable=SC2016 # single quotes: the ranks' shells expand what is in them
 set -u
-root=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=dev/test/lib.sh
+. "$(dirname "$0")/lib.sh"
 prepare="$root/data/prepare_text.py"
-run="$root/scripts/run.sh"
 deps="$root/scripts/install_deps.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-
-passed=0 failed=0 skipped=0
-why=
-
-# test NAME FUNCTION: the function returns 0, or sets why and returns 1; 77: skipped.
-test_case() {
-  why="a command in it failed"
-  "$2"
-  case $? in
-    0) echo "ok $1" && passed=$((passed + 1)) ;;
-    77) echo "skip $1: $why" && skipped=$((skipped + 1)) ;;
-    *) echo "not ok $1: $why" && failed=$((failed + 1)) ;;
-  esac
-}
-
-# is WHAT FOUND EXPECTED
-is() {
-  why="$1: found '$2', expected '$3'"
-  [ "$2" = "$3" ]
-}
 
 # fails CODE TEXT COMMAND...: the exit code, and one line on stderr that begins `error: ` and has the text.
 fails() {
@@ -315,5 +291,4 @@ test_case "install_deps.sh: as root" deps_as_root
 test_case "install_deps.sh: as a user" deps_as_user
 test_case "install_deps.sh: bad usage" deps_bad_usage
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+finish

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Memory and traffic of a GPT-2 of 29,227,776 parameters in fp32 with deterministic reductions, against formulas
 # that are written out here. With --long: ranks 1, 2, 4 x stages 0 to 3 x shm, mpi x accumulation 1, 3.
+# shellcheck disable=SC2034,SC2054,SC2206 # lib.sh shows why; -e takes commas; numbers need no quotes
 set -u
+# shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 long=${1:-}
 
@@ -14,7 +16,7 @@ psi=29227776           # embeddings + 16 block + norm
 in_flight=4384512      # embeddings + 2 block: gradient buffers U, gather buffers G
 backward=$((psi - embeddings)) # gathered again in backward at stage 3
 steps=2
-tokens train.bin 4000 2000
+token_file train.bin 4000 2000
 
 own_figures() {
   is "parameters" $psi $((embeddings + 16 * block + norm)) && is "in flight" $in_flight $((embeddings + 2 * block))
