@@ -48,7 +48,8 @@ suite() { # suite NAME COMMAND…
 ranks() { # ranks NAME COMM NP PROGRAM ARGS…: a suite under mpirun
   local name=$1 comm=$2 np=$3
   shift 3
-  suite "$name, $np ranks, $comm" env ZERO_COMM="$comm" scripts/run.sh "$np" "$@"
+  # One thread a rank: these programs leave the number of threads to the environment.
+  suite "$name, $np ranks, $comm" env OMP_NUM_THREADS=1 ZERO_COMM="$comm" scripts/run.sh "$np" "$@"
 }
 
 for program in "$build"/test_*; do
