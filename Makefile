@@ -6,6 +6,9 @@ OPT   ?= -O3
 EXTRA ?=
 PREFIX ?= /usr/local
 
+# V=1 shows the whole commands.
+QUIET := $(if $(V),,@)
+
 MPI_CFLAGS := $(shell mpicc --showme:compile 2>/dev/null)
 MPI_LIBS   := $(shell mpicc --showme:link 2>/dev/null)
 
@@ -34,7 +37,7 @@ help:
 	@echo 'make format      clang-format on all C sources'
 	@echo 'make install     copy train_gpt2 to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
 	@echo 'make clean       remove what was built'
-	@echo 'Variables: ARCH=native (processor), OPT=-O3, EXTRA= (more flags), BUILD=build (folder), CC=gcc'
+	@echo 'Variables: ARCH=native (processor), OPT=-O3, EXTRA= (more flags), BUILD=build (folder), CC=gcc, V=1 (show commands)'
 
 demo: deps
 	@$(MAKE) --no-print-directory train_gpt2
@@ -60,20 +63,24 @@ $(BUILD)/packages:
 
 test_gpt2: $(BUILD)/dev/test/fixture.o
 $(PROGRAMS): %: $(BUILD)/%.o $(LLMC_OBJS) $(ZERO_OBJS)
-	$(CC) $^ -o $@ $(LDLIBS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
 
 # Unit tests: each dev/test/test_NAME.c is a program of its own, $(BUILD)/test_NAME.
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/dev/test/%.o $(LLMC_OBJS) $(ZERO_OBJS)
-	$(CC) $^ -o $@ -lcmocka $(LDLIBS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ -lcmocka $(LDLIBS)
 
 $(BUILD)/%.o: %.c Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -c $< -o $@
+	@echo 'cc $<'
+	$(QUIET)$(CC) $(CFLAGS) -c $< -o $@
 
 # The trainers are written in the common subset of C and C++: here as C, for the CPU.
 $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
-	$(CC) -x c $(CFLAGS) -c $< -o $@
+	@echo 'cc $<'
+	$(QUIET)$(CC) -x c $(CFLAGS) -c $< -o $@
 
 format:
 	clang-format -i $(SOURCES)
