@@ -256,8 +256,8 @@ deps_as_user() {
     env PATH="$work/fake:$PATH" "$deps" || return 1
   is "calls" "$(cat calls 2> /dev/null)" "" || return 1
   # `script` gives it a terminal
-  why="the program script is not installed"
-  command -v script > /dev/null || return 77
+  why="script cannot give it a terminal here"
+  script -qec true /dev/null > /dev/null 2>&1 || return 77
   echo n | PATH="$work/fake:$PATH" script -qec "$deps" /dev/null > log
   is "calls after the answer no" "$(cat calls 2> /dev/null)" "" &&
     is "questions" "$(grep -c 'Install them with sudo apt-get?' log)" 1 || return 1
