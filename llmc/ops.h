@@ -12,6 +12,9 @@
 //   The same inputs give the same bits for every number of threads.
 //   `scratch` is memory of at least the size that the operation's *_scratch function returns,
 //   aligned to 64 bytes; its contents are undefined before and after.
+//   Every result is rounded to its type once, where PyTorch with model.to(type) rounds too or more often.
+//   On the CPU products in fp16, and in bf16 on processors without instructions for it, go through fp32, in
+//   memory that the operations hold themselves: see ops_type_notice.
 //   Bad arguments end the program: they are the caller's mistake, not the user's.
 #ifndef LLMC_OPS_H
 #define LLMC_OPS_H
@@ -23,6 +26,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+// NULL, or a line for the user on what computing in this type costs on this machine.
+const char *ops_type_notice(ZeroType type);
 
 // A parameter gradient being written. `data` NULL: not wanted.
 typedef struct {
@@ -90,7 +96,8 @@ void matmul_forward(void *out,          // (N, OC)
 
 // dinp = dout * weight, times gelu'(pre) where pre is given (inp was gelu(pre)); dinp NULL: not wanted.
 // dweight = dout^T * inp; dbias = column sums of dout. Row sums run in fixed slices, added in order.
-size_t matmul_backward_scratch(size_t N, size_t C, size_t OC);
+// grad_type of the scratch: dweight's, or any half type where it may be fp32 or half.
+size_t matmul_backward_scratch(size_t N, size_t C, size_t OC, ZeroType grad_type);
 void matmul_backward(void *dinp,                     // (N, C) or NULL
                      OpsGrad dweight, OpsGrad dbias, // (OC, C), (OC)
                      const void *dout,               // (N, OC)
@@ -128,7 +135,8 @@ void attention_backward(void *dqkv,                          // (B, T, 3C)
 // over the V real entries; columns V to Vp - 1 have probability 0 and gradient 0.
 // dhidden = grad_scale * dloss/dhidden, dwte likewise (rows V to Vp - 1 get 0 when overwriting).
 // dhidden NULL and dwte.data NULL: forward only. logits NULL, or (N, V) for tests.
-size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type);
+// grad_type of the scratch: dwte's, or any half type where it may be fp32 or half.
+size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type);
 void lm_head_loss(float *loss,        // (N)
                   void *dhidden,      // (N, C) or NULL
                   OpsGrad dwte,       // (Vp, C)

@@ -35,8 +35,10 @@ typedef struct {
   const void *full;     // this rank's gradient of the whole unit, in memory from comm->alloc
   ZeroType type;        // wire type
   const size_t *bounds; // (size + 1) borders, the same on every rank
-  float *acc;           // this rank's fp32 accumulator for its own range
+  void *acc;            // this rank's accumulator for its own range
+  ZeroType acc_type;    // its type; sums are in fp32 and rounded to it once per piece
   int overwrite;        // 1: rank 0's piece overwrites acc (first accumulation step), 0: it is added
+  int in_place;         // 1: acc is this rank's range of full: only the peers' pieces are added, in rank order
 
   int active; // begun and not yet known to be reusable
   int finished;

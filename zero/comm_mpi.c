@@ -130,7 +130,9 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
     int overwrite = reduce->overwrite && source == 0;
     if (source == comm->rank) {
       const char *piece = (const char *)reduce->full + reduce->bounds[comm->rank] * element;
-      device->add(device, reduce->acc, piece, reduce->type, tiling.own, overwrite);
+      if (!reduce->in_place) {
+        device->add(device, reduce->acc, reduce->acc_type, piece, reduce->type, tiling.own, overwrite);
+      }
       continue;
     }
     for (size_t tile = 0; tile < tiling.tiles; tile++, taken++) {
@@ -144,7 +146,8 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
       }
       size_t slot = taken % RING_TILES;
       ZERO_MPI(MPI_Wait(&pending[slot], MPI_STATUS_IGNORE));
-      device->add(device, reduce->acc + tile * tiling.per_tile, mpi->ring + slot * TILE_BYTES, reduce->type,
+      char *acc = (char *)reduce->acc + tile * tiling.per_tile * zero_type_size(reduce->acc_type);
+      device->add(device, acc, reduce->acc_type, mpi->ring + slot * TILE_BYTES, reduce->type,
                   tile_elements(&tiling, tile), overwrite);
     }
   }

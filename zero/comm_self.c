@@ -12,8 +12,9 @@ static void reduce_begin(ZeroComm *comm, ZeroReduce *reduce) {
 static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
   if (!reduce->active || reduce->finished) return;
   size_t count = reduce->bounds[1] - reduce->bounds[0];
-  if (count > 0) {
-    comm->device->add(comm->device, reduce->acc, reduce->full, reduce->type, count, reduce->overwrite);
+  if (count > 0 && !reduce->in_place) {
+    comm->device->add(comm->device, reduce->acc, reduce->acc_type, reduce->full, reduce->type, count,
+                      reduce->overwrite);
   }
   reduce->finished = 1;
 }

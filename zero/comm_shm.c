@@ -215,9 +215,11 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
   size_t element = zero_type_size(reduce->type);
   size_t first = reduce->bounds[comm->rank], count = reduce->bounds[comm->rank + 1] - first;
   for (int r = 0; r < comm->size && count > 0; r++) {
+    if (r == comm->rank && reduce->in_place) continue;
     zero_counter_wait(&control_of(shm, r)->written, ticket, shm->spin_ns);
     const char *piece = peer_address(comm, reduce->full, r) + first * element;
-    comm->device->add(comm->device, reduce->acc, piece, reduce->type, count, reduce->overwrite && r == 0);
+    comm->device->add(comm->device, reduce->acc, reduce->acc_type, piece, reduce->type, count,
+                      reduce->overwrite && r == 0);
     if (r != comm->rank) count_read(shm, r, ZERO_WIRE_REDUCE, count * element);
   }
   reduce->finished = 1;

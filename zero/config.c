@@ -7,13 +7,20 @@ void zero_config_default(ZeroConfig *config) {
   *config = (ZeroConfig){.stage = 0,
                          .type = ZERO_F32,
                          .wire = ZERO_F32,
+                         .accumulate = ZERO_F32,
                          .deterministic = 1,
                          .beta1 = 0.9,
                          .beta2 = 0.95,
                          .eps = 1e-8,
                          .weight_decay = 0.0,
                          .decay_all = 0,
-                         .clip = 1.0};
+                         .clip = 1.0,
+                         .loss_scaling = {.scale = 0.0,
+                                          .initial_power = 16,
+                                          .window = 1000,
+                                          .hysteresis = 2,
+                                          .consecutive_hysteresis = 0,
+                                          .min_scale = 1.0}};
 }
 
 static void check_range(ZeroErrors *errors, const char *key, double value, double min, double max) {
@@ -23,18 +30,19 @@ static void check_range(ZeroErrors *errors, const char *key, double value, doubl
 }
 
 void zero_config_check(const ZeroConfig *config, ZeroErrors *errors) {
-  const double just_below_one = 1.0 - 1e-9, large = 1e30;
+  const double just_below_one = 1.0 - 1e-9, large = 1e30, largest_power = 64.0;
   if (config->stage < 0 || config->stage > 3) {
     zero_errors_add(errors, "ZeRO stage: found %d, expected 0, 1, 2 or 3", config->stage);
   }
-  if (config->type != ZERO_F32 || config->wire != ZERO_F32) {
-    zero_errors_add(errors, "dtype: found %s (gradients travel in %s), this version trains in fp32 only",
-                    zero_type_name(config->type), zero_type_name(config->wire));
+  if (config->deterministic != 0 && config->deterministic != 1) {
+    zero_errors_add(errors, "deterministic: found %d, expected 0 or 1", config->deterministic);
   }
-  if (config->deterministic != 1) {
-    zero_errors_add(errors, "deterministic: found %d, this version has deterministic reductions (1) only",
-                    config->deterministic);
-  }
+  const ZeroLossScaling *scaling = &config->loss_scaling;
+  check_range(errors, "loss scale", scaling->scale, 0.0, large);
+  check_range(errors, "initial scale power", scaling->initial_power, 0.0, largest_power);
+  check_range(errors, "loss scale window", (double)scaling->window, 1.0, large);
+  check_range(errors, "hysteresis", scaling->hysteresis, 1.0, large);
+  check_range(errors, "smallest loss scale", scaling->min_scale, 0.0, large);
   check_range(errors, "beta1", config->beta1, 0.0, just_below_one);
   check_range(errors, "beta2", config->beta2, 0.0, just_below_one);
   check_range(errors, "eps", config->eps, 0.0, 1.0);

@@ -27,6 +27,8 @@ typedef struct ZeroStreamImpl *ZeroStream;
 // Hyperparameters of one AdamW step. Decoupled weight decay: Loshchilov & Hutter, arXiv 1711.05101,
 // algorithm 2; bias correction as in PyTorch's torch.optim.AdamW.
 typedef struct {
+  int l2;                 // 1: Adam's L2 penalty, weight_decay * w added to the gradient, instead of AdamW's decay
+  int no_bias_correction; // 1: the moments are used as they are
   double lr, beta1, beta2, eps, weight_decay; // double: 1 - 0.999f is off by 1e-5 of itself
   double grad_scale; // multiplies the accumulated gradient first: clipping and unscaling in one factor
   size_t step;       // number of this applied step, from 1
@@ -52,14 +54,16 @@ struct ZeroDevice {
   // dst = src, count elements; the two do not overlap.
   void (*copy)(ZeroDevice *, void *dst, const void *src, size_t bytes);
 
-  // acc = piece (overwrite != 0) or acc += piece: one rank's piece, in the wire type, into fp32.
-  void (*add)(ZeroDevice *, float *acc, const void *piece, ZeroType type, size_t count, int overwrite);
+  // acc = piece (overwrite != 0) or acc += piece, in fp32, rounded once to acc's type.
+  void (*add)(ZeroDevice *, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
+              int overwrite);
   // sums[i] = sum of squares of piece i of grad, in double, in an order that depends on its length alone.
   // Infinite or NaN exactly when an element is.
-  void (*sum_squares)(ZeroDevice *, const float *grad, const ZeroPiece *pieces, size_t num_pieces, double *sums);
-  // AdamW on the pieces, in place.
-  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq, const float *grad,
-                const ZeroPiece *pieces, size_t num_pieces);
+  void (*sum_squares)(ZeroDevice *, const void *grad, ZeroType type, const ZeroPiece *pieces, size_t num_pieces,
+                      double *sums);
+  // AdamW on the pieces, in place. params, if not NULL, gets the new weights in param_type.
+  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq, const void *grad,
+                ZeroType grad_type, void *params, ZeroType param_type, const ZeroPiece *pieces, size_t num_pieces);
 };
 
 // The CPU: OpenMP over fixed tiles, as many threads as OpenMP is set to.

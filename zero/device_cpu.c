@@ -1,13 +1,14 @@
 // The CPU as a device: memory from the ledger, and the engine's kernels with OpenMP over fixed pieces.
-#include <math.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "device.h"
-#include "error.h"
+#include "half.h"
 #include "optimizer.h"
 
-// Elements that one thread adds at a time: large enough to hide the loop's cost, small enough to share work.
-enum { ADD_TILE = 16384 };
+// Elements that are added at a time: what is widened on the way stays in the first-level cache.
+enum { ADD_TILE = 2048, THREADED_TILES = 8 };
+enum { PIECE_ELEMENTS = 1024 }; // a piece lies in one chunk
 // Sums run in this many independent lanes, so that the compiler may use vectors and the order is still fixed.
 enum { LANES = 16 };
 
@@ -42,19 +43,68 @@ static void cpu_copy(ZeroDevice *device, void *dst, const void *src, size_t byte
   memcpy(dst, src, bytes);
 }
 
-static void cpu_add(ZeroDevice *device, float *acc, const void *piece, ZeroType type, size_t count, int overwrite) {
+// n elements as fp32.
+static void widen(float *restrict out, const void *src, ZeroType type, size_t n) {
+  const uint16_t *half = src;
+  switch (type) {
+    case ZERO_F32:
+      memcpy(out, src, n * sizeof(float));
+      break;
+    case ZERO_BF16:
+      for (size_t i = 0; i < n; i++) out[i] = zero_bf16_to_f32(half[i]);
+      break;
+    case ZERO_F16:
+      for (size_t i = 0; i < n; i++) out[i] = zero_f16_to_f32(half[i]);
+      break;
+  }
+}
+
+// n elements rounded to the type.
+static void narrow(void *dst, ZeroType type, const float *restrict values, size_t n) {
+  uint16_t *half = dst;
+  switch (type) {
+    case ZERO_F32:
+      memcpy(dst, values, n * sizeof(float));
+      break;
+    case ZERO_BF16:
+      for (size_t i = 0; i < n; i++) half[i] = zero_f32_to_bf16(values[i]);
+      break;
+    case ZERO_F16:
+      for (size_t i = 0; i < n; i++) half[i] = zero_f32_to_f16(values[i]);
+      break;
+  }
+}
+
+// One tile: acc = piece or acc += piece. fp32 into fp32, the common case, needs no memory on the side.
+static void add_tile(void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t n, int overwrite) {
+  if (acc_type == type && overwrite) {
+    memcpy(acc, piece, n * zero_type_size(type));
+    return;
+  }
+  if (acc_type == ZERO_F32 && type == ZERO_F32) {
+    float *sum = acc;
+    const float *values = piece;
+    for (size_t i = 0; i < n; i++) sum[i] += values[i];
+    return;
+  }
+  float values[ADD_TILE], sum[ADD_TILE];
+  widen(values, piece, type, n);
+  if (!overwrite) {
+    widen(sum, acc, acc_type, n);
+    for (size_t i = 0; i < n; i++) values[i] += sum[i];
+  }
+  narrow(acc, acc_type, values, n);
+}
+
+static void cpu_add(ZeroDevice *device, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
+                    int overwrite) {
   (void)device;
-  if (type != ZERO_F32) zero_fatal("add: type %s, expected fp32", zero_type_name(type));
-  const float *src = piece;
   size_t tiles = (count + ADD_TILE - 1) / ADD_TILE;
-#pragma omp parallel for schedule(static) if (tiles > 1)
+  size_t acc_size = zero_type_size(acc_type), size = zero_type_size(type);
+#pragma omp parallel for schedule(static) if (tiles > THREADED_TILES)
   for (size_t tile = 0; tile < tiles; tile++) {
-    size_t first = tile * ADD_TILE, end = first + ADD_TILE < count ? first + ADD_TILE : count;
-    if (overwrite) {
-      memcpy(acc + first, src + first, (end - first) * sizeof(float));
-    } else {
-      for (size_t i = first; i < end; i++) acc[i] += src[i];
-    }
+    size_t first = tile * ADD_TILE, n = count - first < ADD_TILE ? count - first : ADD_TILE;
+    add_tile((char *)acc + first * acc_size, acc_type, (const char *)piece + first * size, type, n, overwrite);
   }
 }
 
@@ -71,22 +121,35 @@ static double piece_sum_squares(const float *grad, size_t count) { // (count)
   return sum;
 }
 
-static void cpu_sum_squares(ZeroDevice *device, const float *grad, const ZeroPiece *pieces, size_t num_pieces,
-                            double *sums) {
+// The piece's gradient as fp32: where it lies, or through `widened` (PIECE_ELEMENTS).
+static const float *piece_gradient(const void *grad, ZeroType type, const ZeroPiece *piece, float *widened) {
+  if (type == ZERO_F32) return (const float *)grad + piece->first;
+  widen(widened, (const uint16_t *)grad + piece->first, type, piece->count);
+  return widened;
+}
+
+static void cpu_sum_squares(ZeroDevice *device, const void *grad, ZeroType type, const ZeroPiece *pieces,
+                            size_t num_pieces, double *sums) {
   (void)device;
 #pragma omp parallel for schedule(static) if (num_pieces > LANES)
-  for (size_t p = 0; p < num_pieces; p++) sums[p] = piece_sum_squares(grad + pieces[p].first, pieces[p].count);
+  for (size_t p = 0; p < num_pieces; p++) {
+    float widened[PIECE_ELEMENTS];
+    sums[p] = piece_sum_squares(piece_gradient(grad, type, &pieces[p], widened), pieces[p].count);
+  }
 }
 
 static void cpu_adamw(ZeroDevice *device, const ZeroAdamW *step, float *master, float *exp_avg, float *exp_avg_sq,
-                      const float *grad, const ZeroPiece *pieces, size_t num_pieces) {
+                      const void *grad, ZeroType grad_type, void *params, ZeroType param_type,
+                      const ZeroPiece *pieces, size_t num_pieces) {
   (void)device;
   const ZeroAdamWFactors factors = zero_adamw_factors(step);
 #pragma omp parallel for schedule(static) if (num_pieces > LANES)
   for (size_t p = 0; p < num_pieces; p++) {
-    size_t first = pieces[p].first;
-    zero_adamw_piece(&factors, master + first, exp_avg + first, exp_avg_sq + first, grad + first, pieces[p].count,
-                     pieces[p].decay);
+    float widened[PIECE_ELEMENTS];
+    size_t first = pieces[p].first, count = pieces[p].count;
+    zero_adamw_piece(&factors, master + first, exp_avg + first, exp_avg_sq + first,
+                     piece_gradient(grad, grad_type, &pieces[p], widened), count, pieces[p].decay);
+    if (params) narrow((char *)params + first * zero_type_size(param_type), param_type, master + first, count);
   }
 }
 

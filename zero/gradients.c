@@ -1,9 +1,13 @@
 // Gradients: open -> full -> done -> shard.
 //
-// In a micro-step the model writes a unit's whole gradient into a buffer in the wire type. When it is done the
+// Deterministic: in a micro-step the model writes a unit's whole gradient into a buffer in the wire type. When it is done the
 // reduction begins: the owner of each range adds all ranks' pieces, in rank order, to its fp32 accumulator. At
 // accumulation step k rank r works on global micro-batch k * ranks + r, so micro-batches are added in the order
 // 0, 1, 2, … whatever the number of ranks.
+//
+// With local accumulation (deterministic 0, stages 0 and 1) the model writes straight into the accumulator, which holds
+// the whole unit, and the reduction runs once, after the last micro-step: over the accumulator itself, or over a copy in
+// the wire type where that is another one.
 //
 // The reduction of a unit is finished when the next one is done, so that ranks that are a little ahead need not
 // wait; a buffer is given out again only when no rank still reads it.
@@ -35,55 +39,86 @@ void zero_finish_reduces(ZeroEngine *e) {
 }
 
 void zero_micro_begin(ZeroEngine *e, int k, int last) {
-  (void)last; // deterministic reductions run at every micro-step, the last one included
+  zero_check_call(e, "zero_micro_begin", k);
   if (k != e->micro_steps) zero_fatal("zero_micro_begin: step %d, expected %d", k, e->micro_steps);
   e->micro_step = k;
   e->micro_steps++;
+  e->last_micro = last;
   e->in_step = 1;
 }
 
-ZeroGrad zero_grad(ZeroEngine *e, int u) {
+// Gives the unit a buffer that no rank reads any more: its own, or the next shared one.
+static void take_buffer(ZeroEngine *e, int u) {
   Unit *unit = &e->units[u];
-  if (!unit->grad_open) {
-    int own = e->config.stage == 1 || (unit->flags & ZERO_OWN_BUFFER);
-    if (own) {
-      make_reusable(e, unit);
-    } else {
-      int slot = e->next_grad_slot;
-      e->next_grad_slot = (slot + 1) % SHARED_SLOTS;
-      if (e->grad_slot_unit[slot] != NO_UNIT) {
-        Unit *previous = &e->units[e->grad_slot_unit[slot]];
-        if (previous->grad_open) {
-          zero_fatal("unit %s: no gradient buffer left, unit %s still holds this one; call zero_grad_done first",
-                     unit->name, previous->name);
-        }
-        make_reusable(e, previous);
-      }
-      e->grad_slot_unit[slot] = u;
-      unit->grad_buffer = e->grad_slots[slot];
-    }
-    unit->grad_open = 1;
+  if (zero_own_gradient(e, unit)) {
+    make_reusable(e, unit);
+    return;
   }
+  int slot = e->next_grad_slot;
+  e->next_grad_slot = (slot + 1) % SHARED_SLOTS;
+  if (e->grad_slot_unit[slot] != NO_UNIT) {
+    Unit *previous = &e->units[e->grad_slot_unit[slot]];
+    if (previous->grad_open) {
+      zero_fatal("unit %s: no gradient buffer left, unit %s still holds this one; call zero_grad_done first", unit->name,
+                 previous->name);
+    }
+    make_reusable(e, previous);
+  }
+  e->grad_slot_unit[slot] = u;
+  unit->grad_buffer = e->grad_slots[slot];
+}
+
+ZeroGrad zero_grad(ZeroEngine *e, int u) {
+  zero_check_call(e, "zero_grad", u);
+  Unit *unit = &e->units[u];
+  int local = zero_local_accumulation(e);
+  if (!unit->grad_open && !local) take_buffer(e, u);
+  unit->grad_open = 1;
+  if (local) return (ZeroGrad){unit->accumulated, e->config.accumulate, e->micro_step > 0};
   return (ZeroGrad){unit->grad_buffer, e->config.wire, 0};
 }
 
-void zero_grad_done(ZeroEngine *e, int u) {
+static void begin_reduce(ZeroEngine *e, int u, const void *full, int overwrite, int in_place) {
   Unit *unit = &e->units[u];
-  if (!unit->grad_open) zero_fatal("unit %s: zero_grad_done without zero_grad", unit->name);
-  unit->grad_open = 0;
-  unit->grads_done++;
-  unit->reduce = (ZeroReduce){.full = unit->grad_buffer,
+  unit->reduce = (ZeroReduce){.full = full,
                               .type = e->config.wire,
                               .bounds = unit->layout.bounds,
-                              .acc = unit->accumulated + (unit->own_lo - unit->keep_lo),
-                              .overwrite = e->micro_step == 0,
+                              .acc = zero_accumulated_at(e, unit, unit->own_lo),
+                              .acc_type = e->config.accumulate,
+                              .overwrite = overwrite,
+                              .in_place = in_place,
                               .active = 1};
   e->comm->reduce_begin(e->comm, &unit->reduce);
   e->reduces[e->num_reduces++] = u;
   while (e->num_reduces > REDUCES_UNDER_WAY) finish_oldest(e);
 }
 
+void zero_grad_done(ZeroEngine *e, int u) {
+  zero_check_call(e, "zero_grad_done", u);
+  Unit *unit = &e->units[u];
+  if (!unit->grad_open) zero_fatal("unit %s: zero_grad_done without zero_grad", unit->name);
+  unit->grad_open = 0;
+  unit->grads_done++;
+  if (!zero_local_accumulation(e)) {
+    begin_reduce(e, u, unit->grad_buffer, e->micro_step == 0, 0);
+  } else if (e->last_micro && !zero_gradient_buffers(e)) {
+    begin_reduce(e, u, unit->accumulated, 0, 1);
+  } else if (e->last_micro) {
+    take_buffer(e, u);
+    e->device->add(e->device, unit->grad_buffer, e->config.wire, unit->accumulated, e->config.accumulate,
+                   unit->layout.total, 1);
+    begin_reduce(e, u, unit->grad_buffer, 1, 0);
+  }
+}
+
 float zero_loss_scale(const ZeroEngine *e) {
-  (void)e;
-  return 1.0f; // fp32 needs none
+  return e->config.type == ZERO_F16 ? (float)e->scaler.scale : 1.0f;
+}
+
+ZeroLossScaler zero_scaler(const ZeroEngine *e) {
+  return e->scaler;
+}
+
+void zero_set_scaler(ZeroEngine *e, const ZeroLossScaler *scaler) {
+  e->scaler = *scaler;
 }

@@ -17,6 +17,7 @@ typedef struct {
   float rate; // lr / (1 - beta1^step)
   float root; // 1 / sqrt(1 - beta2^step)
   float eps;
+  float l2;         // weight decay that goes into the gradient, 0 with AdamW
   float keep_decay; // 1 - lr * weight_decay
 } ZeroAdamWFactors;
 ZeroAdamWFactors zero_adamw_factors(const ZeroAdamW *);

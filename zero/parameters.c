@@ -28,11 +28,13 @@ static void begin_gather(ZeroEngine *e, Unit *unit) {
 }
 
 void zero_gather(ZeroEngine *e, int u) {
+  zero_check_call(e, "zero_gather", u);
   Unit *unit = &e->units[u];
   if (zero_sharded_parameters(e) && !unit->gathering && !unit->gathered) begin_gather(e, unit);
 }
 
 const void *zero_get(ZeroEngine *e, int u) {
+  zero_check_call(e, "zero_get", u);
   Unit *unit = &e->units[u];
   unit->gets++;
   if (!zero_sharded_parameters(e)) return unit->params;
@@ -46,6 +48,7 @@ const void *zero_get(ZeroEngine *e, int u) {
 }
 
 void zero_release(ZeroEngine *e, int u) {
+  zero_check_call(e, "zero_release", u);
   Unit *unit = &e->units[u];
   if (unit->gets == 0) zero_fatal("unit %s: zero_release without zero_get", unit->name);
   if (--unit->gets > 0) return;

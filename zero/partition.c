@@ -31,7 +31,7 @@ void zero_layout_create(ZeroLayout *layout, const ZeroUnit *unit, int ranks) {
   layout->total = layout->real = 0;
   for (size_t t = 0; t < num_tensors; t++) {
     ZeroTensor *tensor = &layout->tensors[t];
-    tensor->name = copy_array(tensor->name, strlen(tensor->name) + 1, 1);
+    tensor->name = copy_array(unit->tensors[t].name, strlen(unit->tensors[t].name) + 1, 1);
     if (tensor->ndim < 1 || tensor->ndim > ZERO_MAX_DIMS) {
       zero_fatal("unit %s, tensor %s: %d dimensions, expected 1 to %d", unit->name, tensor->name, tensor->ndim,
                  ZERO_MAX_DIMS);

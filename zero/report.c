@@ -23,9 +23,12 @@ void zero_memory_formula(const ZeroEngine *e, ZeroMemoryFormula *f) {
   in_flight += SHARED_SLOTS * largest_shared;
 
   f->parameters = type * (stage == 3 ? share : psi);
-  f->gradients = sizeof(float) * (stage == 0 ? psi : share) + (stage == 1 ? wire * psi : 0);
-  f->optimizer = 2 * sizeof(float) * (stage == 0 ? psi : share);
-  f->grad_buffers = stage == 1 ? 0 : wire * in_flight;
+  int local = zero_local_accumulation(e);
+  size_t accumulate = zero_type_size(e->config.accumulate);
+  f->gradients = accumulate * (stage == 0 || local ? psi : share) + (stage == 1 && !local ? wire * psi : 0);
+  size_t kinds = e->config.type == ZERO_F32 ? 2 : 3; // moments; in the half types the master weights too
+  f->optimizer = kinds * sizeof(float) * (stage == 0 ? psi : share);
+  f->grad_buffers = zero_shared_gradients(e) ? wire * in_flight : 0;
   f->gather_buffers = zero_sharded_parameters(e) ? type * in_flight : 0;
 }
 
@@ -47,10 +50,10 @@ void zero_traffic_formula(const ZeroEngine *e, ZeroTraffic *f) {
   for (int u = 0; u < e->num_units; u++) {
     const Unit *unit = &e->units[u];
     uint64_t total = unit->layout.total, own = unit->own_hi - unit->own_lo;
-    f->reduce += e->micro_steps_here * (total - own) * wire;
+    f->reduce += (zero_local_accumulation(e) ? e->steps_here : e->micro_steps_here) * (total - own) * wire;
     switch (e->config.stage) {
       case 0:
-        f->gather += e->steps_here * peers * own * sizeof(float);
+        f->gather += e->steps_here * peers * own * zero_type_size(e->config.accumulate);
         break;
       case 1:
       case 2:

@@ -17,7 +17,8 @@ static void sum_own_chunks(ZeroEngine *e) {
     Unit *unit = &e->units[u];
     size_t chunks = own_chunks(unit);
     const ZeroPiece *pieces = unit->pieces + unit->first_own_piece;
-    e->device->sum_squares(e->device, unit->accumulated, pieces, unit->num_own_pieces, e->piece_sums);
+    const void *grad = zero_accumulated_at(e, unit, unit->keep_lo);
+    e->device->sum_squares(e->device, grad, e->config.accumulate, pieces, unit->num_own_pieces, e->piece_sums);
     for (size_t c = 0; c < chunks; c++) sums[c] = 0.0;
     for (size_t p = 0; p < unit->num_own_pieces; p++) {
       sums[(unit->keep_lo + pieces[p].first - unit->own_lo) / ZERO_CHUNK] += e->piece_sums[p];
@@ -41,6 +42,7 @@ static double add_chunk_sums(const ZeroEngine *e, size_t *next) { // next: (rank
 }
 
 ZeroNorm zero_norm(ZeroEngine *e) {
+  zero_check_call(e, "zero_norm", 0);
   if (e->micro_steps == 0) zero_fatal("zero_norm without zero_micro_begin: this step has no gradients");
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];
@@ -55,7 +57,7 @@ ZeroNorm zero_norm(ZeroEngine *e) {
     e->comm->publish(e->comm);
     for (int u = 0; u < e->num_units; u++) {
       Unit *unit = &e->units[u];
-      zero_gather_now(e, unit, unit->accumulated + unit->own_lo, unit->accumulated, ZERO_F32);
+      zero_gather_now(e, unit, zero_accumulated_at(e, unit, unit->own_lo), unit->accumulated, e->config.accumulate);
     }
   }
   sum_own_chunks(e);
@@ -75,7 +77,18 @@ static void end_step(ZeroEngine *e, const char *call) {
   e->micro_steps = 0;
 }
 
+// fp16: the scale that this step's backward used has done its work; what the next one uses follows from the outcome.
+static void update_scale(ZeroEngine *e, int overflow) {
+  if (e->config.type != ZERO_F16) return;
+  if (zero_loss_scaler_update(&e->scaler, overflow) != 0) {
+    zero_fatal("Current loss scale already at minimum - cannot decrease scale anymore. Exiting run. (scale %g; the "
+               "gradients overflow even so: look for a loss that is infinite or NaN, or lower the learning rate)",
+               e->scaler.scale);
+  }
+}
+
 ZeroStep zero_apply(ZeroEngine *e, float lr) {
+  zero_check_call(e, "zero_apply", 0);
   end_step(e, "zero_apply");
   for (int u = 0; u < e->num_units; u++) {
     if (e->units[u].gets > 0 || e->units[u].gathering) {
@@ -85,39 +98,55 @@ ZeroStep zero_apply(ZeroEngine *e, float lr) {
   }
   e->applied_here++;
   const ZeroConfig *config = &e->config;
+  double scale = zero_loss_scale(e);
   double excess = config->clip > 0 ? (e->norm.norm + CLIP_EPS) / config->clip : 0.0;
   double clipped = excess > 1.0 ? 1.0 / excess : 1.0;
-  ZeroAdamW adamw = {.lr = lr,
+  ZeroAdamW adamw = {.l2 = config->l2,
+                     .no_bias_correction = config->no_bias_correction,
+                     .lr = lr,
                      .beta1 = config->beta1,
                      .beta2 = config->beta2,
                      .eps = config->eps,
                      .weight_decay = config->weight_decay,
-                     .grad_scale = clipped / zero_loss_scale(e),
+                     .grad_scale = clipped / scale,
                      .step = ++e->applied};
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];
-    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq, unit->accumulated,
+    size_t params_lo = e->config.stage == 3 ? 0 : unit->keep_lo * zero_type_size(e->config.type);
+    void *params = e->config.type == ZERO_F32 ? NULL : (char *)unit->params + params_lo;
+    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq,
+                     zero_accumulated_at(e, unit, unit->keep_lo), e->config.accumulate, params, e->config.type,
                      unit->pieces, unit->num_pieces);
   }
   zero_publish_parameters(e);
+  update_scale(e, 0);
   e->in_step = 0;
-  return (ZeroStep){e->norm.norm, 0, clipped};
+  return (ZeroStep){e->norm.norm, 0, clipped, scale};
+}
+
+void zero_set_betas(ZeroEngine *e, double beta1, double beta2) {
+  e->config.beta1 = beta1;
+  e->config.beta2 = beta2;
 }
 
 void zero_skip(ZeroEngine *e) {
+  zero_check_call(e, "zero_skip", 0);
   end_step(e, "zero_skip");
   e->skipped++;
+  update_scale(e, e->norm.overflow);
   e->in_step = 0;
 }
 
 ZeroStep zero_step(ZeroEngine *e, float lr) {
   ZeroNorm norm = zero_norm(e);
   if (!norm.overflow) return zero_apply(e, lr);
+  double scale = zero_loss_scale(e);
   zero_skip(e);
-  return (ZeroStep){norm.norm, 1, 1.0};
+  return (ZeroStep){norm.norm, 1, 1.0, scale};
 }
 
 double zero_sum_ordered(ZeroEngine *e, const double *values, int n) {
+  zero_check_call(e, "zero_sum_ordered", n);
   size_t count = (size_t)n, ranks = (size_t)e->comm->size;
   double *all = zero_malloc(count * ranks * sizeof *all, ZERO_MEM_OTHER); // (ranks, n)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);

@@ -22,6 +22,7 @@
 #include "comm.h"
 #include "device.h"
 #include "error.h"
+#include "loss_scaler.h"
 #include "memory.h"
 
 #ifdef __cplusplus
@@ -51,16 +52,21 @@ typedef struct {
 typedef struct {
   int stage;           // 0 plain data parallel, 1 + optimizer states, 2 + gradients, 3 + parameters sharded
   ZeroType type;       // compute type: parameters and activations
-  ZeroType wire;       // type in which gradients travel
+  ZeroType wire;       // type in which gradients travel (communication_data_type)
+  ZeroType accumulate; // type in which they are accumulated (data_types.grad_accum_dtype)
   int deterministic;   // 1: reduce at every micro-step in rank order, so that bits do not depend on ranks
   double beta1, beta2; // AdamW
   double eps;
   double weight_decay; // on tensors without ZERO_NO_DECAY
+  int l2;              // 1: Adam with weight decay as an L2 penalty in the gradient, not AdamW
+  int no_bias_correction; // 1: the moments are used without correction
   int decay_all;       // 1: on every tensor, flagged or not
   double clip;         // largest global gradient norm; 0: off
+  ZeroLossScaling loss_scaling; // fp16 only
 } ZeroConfig;
 
-void zero_config_default(ZeroConfig *); // stage 0, fp32, deterministic, betas .9/.95, eps 1e-8, clip 1
+void zero_config_default(ZeroConfig *); // stage 0, fp32, deterministic, betas .9/.95, eps 1e-8, clip 1;
+                                        // dynamic loss scale from 2^16, window 1000, hysteresis 2, at least 1
 // Adds one error for each value that cannot work.
 void zero_config_check(const ZeroConfig *, ZeroErrors *);
 
@@ -113,7 +119,11 @@ void zero_micro_begin(ZeroEngine *, int k, int last); // accumulation step k; la
 ZeroGrad zero_grad(ZeroEngine *, int unit);
 void zero_grad_done(ZeroEngine *, int unit); // once per unit and micro-step, after its last writer
 
-float zero_loss_scale(const ZeroEngine *); // 1 in fp32
+// What the loss gradient is multiplied with in this step: 1 but in fp16.
+float zero_loss_scale(const ZeroEngine *);
+// The scaler's whole state, for checkpoints.
+ZeroLossScaler zero_scaler(const ZeroEngine *);
+void zero_set_scaler(ZeroEngine *, const ZeroLossScaler *);
 // values: this rank's n figures of micro-steps 0 … n-1. Their sum over all ranks in the order of global
 // micro-batches (m = k * ranks + rank): the same value on all ranks, whatever their number. Collective.
 double zero_sum_ordered(ZeroEngine *, const double *values, int n);
@@ -127,8 +137,10 @@ typedef struct {
   double norm;
   int skipped;    // 1: nothing was changed
   double clipped; // factor that clipping applied, 1 if none
+  double scale;   // loss scale that this step's backward used
 } ZeroStep;
 
+void zero_set_betas(ZeroEngine *, double beta1, double beta2); // for schedules that move them
 ZeroNorm zero_norm(ZeroEngine *);            // finishes the reductions; then decide:
 ZeroStep zero_apply(ZeroEngine *, float lr); // clip, AdamW on this rank's shard, publish the parameters
 void zero_skip(ZeroEngine *);                // or drop this step's gradients

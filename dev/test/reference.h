@@ -1,5 +1,6 @@
 // Every operation of ops.h once more, in double precision and written to be read: what the tests compare
-// the backends with. Inputs are fp32, results double. Plus random data and the comparison itself.
+// the backends with. Inputs are fp32 (values that the half type under test can hold), results double. Plus random
+// data, tensors in every type and the comparison itself.
 #ifndef TEST_REFERENCE_H
 #define TEST_REFERENCE_H
 
@@ -15,6 +16,7 @@
 #include <cmocka.h>
 
 #include "../../llmc/ops.h"
+#include "../../zero/half.h"
 
 // ---------------------------------------------------------------- random data
 // Uniform in [-scale, scale], the same on every run (splitmix64).
@@ -93,17 +95,98 @@ static inline void assert_zeros(const float *x, size_t count) {
   for (size_t i = 0; i < count; i++) assert_true(x[i] == 0);
 }
 
+// ---------------------------------------------------------------- tensors in every type
+static const ZeroType every_type[] = {ZERO_F32, ZERO_BF16, ZERO_F16};
+enum { TYPES = sizeof every_type / sizeof every_type[0] };
+
+// The relative error that rounding once to the type may add to `count` elements, in the 2-norm; 0 for fp32, whose
+// tolerances hold it already. One element errs by half a unit in the last place at most. Over many the error is
+// uniform within that and the mantissa somewhere between 1 and 2, which gives 0.4 of it, and rounding twice 0.55: a
+// tolerance of one half tells the two apart.
+enum { MANY = 500 };
+
+static inline double rounding(ZeroType type, size_t count) {
+  const double largest = type == ZERO_BF16 ? 0x1p-8 : type == ZERO_F16 ? 0x1p-11 : 0;
+  return count < MANY ? largest : largest / 2;
+}
+
+static inline float element(const void *data, size_t i, ZeroType type) {
+  return type == ZERO_F32    ? ((const float *)data)[i]
+         : type == ZERO_BF16 ? zero_bf16_to_f32(((const uint16_t *)data)[i])
+                             : zero_f16_to_f32(((const uint16_t *)data)[i]);
+}
+
+static inline void set_element(void *data, size_t i, float x, ZeroType type) {
+  if (type == ZERO_F32) ((float *)data)[i] = x;
+  if (type == ZERO_BF16) ((uint16_t *)data)[i] = zero_f32_to_bf16(x);
+  if (type == ZERO_F16) ((uint16_t *)data)[i] = zero_f32_to_f16(x);
+}
+
+// What an operation reads or writes, and the same values in fp32 for the reference.
+typedef struct {
+  void *data;
+  float *f32;
+  size_t count;
+  ZeroType type;
+} Tensor;
+
+static inline Tensor new_tensor(size_t count, ZeroType type) {
+  Tensor tensor = {new_bytes(count * zero_type_size(type)), new_floats(count), count, type};
+  return tensor;
+}
+
+// data = x, f32 = data: rounded to the type.
+static inline void set_tensor(Tensor tensor, const float *x) {
+  for (size_t i = 0; i < tensor.count; i++) {
+    set_element(tensor.data, i, x[i], tensor.type);
+    tensor.f32[i] = element(tensor.data, i, tensor.type);
+  }
+}
+
+static inline Tensor new_random_tensor(size_t count, float scale, uint64_t seed, ZeroType type) {
+  Tensor tensor = new_tensor(count, type);
+  float *x = new_random(count, scale, seed);
+  set_tensor(tensor, x);
+  free(x);
+  return tensor;
+}
+
+static inline void free_tensor(Tensor tensor) {
+  free(tensor.data), free(tensor.f32);
+}
+
+// f32 = what the operation has written; nothing may stand behind it (new_bytes left all bits set there).
+static inline void read_tensor(Tensor tensor) {
+  for (size_t i = 0; i < tensor.count; i++) tensor.f32[i] = element(tensor.data, i, tensor.type);
+  size_t used = tensor.count * zero_type_size(tensor.type), end = (used + 64) / 64 * 64;
+  for (size_t i = used; i < end; i++) assert_int_equal(((const unsigned char *)tensor.data)[i], 0xff);
+}
+
+// tolerance: of the fp32 arithmetic; `times` roundings to the type come on top.
+#define assert_tensor(got, want, tolerance, times) \
+  assert_tensor_at(#got, got, want, tolerance, times, __FILE__, __LINE__)
+
+static inline void assert_tensor_at(const char *name, Tensor got, const double *want, double tolerance, double times,
+                                    const char *file, int line) {
+  read_tensor(got);
+  assert_close_at(name, got.f32, want, got.count, tolerance + times * rounding(got.type, got.count), file, line);
+}
+
 // ---------------------------------------------------------------- gradients
 // A gradient as the operation sees it: old content where it accumulates, rubbish where it overwrites.
-static inline OpsGrad new_gradient(size_t count, int accumulate, uint64_t seed) {
-  OpsGrad grad = {new_random(count, 1, seed), ZERO_F32, accumulate};
+static inline Tensor new_gradient(size_t count, ZeroType type, uint64_t seed) {
+  return new_random_tensor(count, 1, seed, type);
+}
+
+static inline OpsGrad ops_grad(Tensor tensor, int accumulate) {
+  OpsGrad grad = {tensor.data, tensor.type, accumulate};
   return grad;
 }
 
-// Its reference: the same old content, or zeros.
-static inline double *gradient_reference(OpsGrad grad, size_t count) {
-  double *want = new_doubles(count);
-  for (size_t i = 0; grad.accumulate && i < count; i++) want[i] = ((const float *)grad.data)[i];
+// Its reference: the same old content, or zeros. To be called before the operation.
+static inline double *gradient_reference(Tensor grad, int accumulate) {
+  double *want = new_doubles(grad.count);
+  for (size_t i = 0; accumulate && i < grad.count; i++) want[i] = grad.f32[i];
   return want;
 }
 

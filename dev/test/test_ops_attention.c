@@ -1,4 +1,4 @@
-// Attention, forward and backward, against a plain double-precision reference: causal and not, padded
+// Attention, forward and backward, in every type, against a plain double-precision reference: causal and not, padded
 // sequences, head sizes and lengths that fill no tile.
 #include "reference.h"
 
@@ -6,33 +6,41 @@ typedef struct {
   size_t B, T, C, NH;
 } Shape;
 
-static void check_attention(Shape s, int causal, const int *lengths, float scale) {
+static void check_attention_in(ZeroType type, Shape s, int causal, const int *lengths, float scale) {
   // fp32 sums of up to 300 terms (test_ops.c says how errors grow); the gradients of q and k are differences
-  // dP - D of nearly equal numbers and lose about one more digit.
+  // dP - D of nearly equal numbers and lose about one more digit. In the half types D comes from the stored, rounded
+  // output (as in PyTorch), which is worth as much as one more rounding of the gradients.
   const double tolerance = 2e-6, gradient_tolerance = 4e-6;
   size_t count = s.B * s.T * s.C;
-  float *qkv = new_random(3 * count, scale, 1), *dout = new_random(count, 1, 2);
-  float *out = new_floats(count), *lse = new_floats(s.B * s.NH * s.T), *dqkv = new_floats(3 * count);
+  Tensor qkv = new_random_tensor(3 * count, scale, 1, type), dout = new_random_tensor(count, 1, 2, type);
+  Tensor out = new_tensor(count, type), dqkv = new_tensor(3 * count, type);
+  float *lse = new_floats(s.B * s.NH * s.T);
   double *want_out = new_doubles(count), *want_lse = new_doubles(s.B * s.NH * s.T);
   double *want_dqkv = new_doubles(3 * count);
-  reference_attention(want_out, want_lse, want_dqkv, qkv, dout, lengths, s.B, s.T, s.C, s.NH, causal);
+  reference_attention(want_out, want_lse, want_dqkv, qkv.f32, dout.f32, lengths, s.B, s.T, s.C, s.NH, causal);
 
   void *scratch = new_bytes(attention_forward_scratch(s.B, s.T, s.C, s.NH));
-  attention_forward(out, lse, qkv, lengths, s.B, s.T, s.C, s.NH, causal, ZERO_F32, scratch, NULL);
+  attention_forward(out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type, scratch, NULL);
   free(scratch);
-  assert_close(out, want_out, count, tolerance);
+  assert_tensor(out, want_out, tolerance, 1);
   if (s.T > 1) assert_close(lse, want_lse, s.B * s.NH * s.T, tolerance);
 
   scratch = new_bytes(attention_backward_scratch(s.B, s.T, s.C, s.NH));
-  attention_backward(dqkv, dout, out, lse, qkv, lengths, s.B, s.T, s.C, s.NH, causal, ZERO_F32, scratch, NULL);
+  attention_backward(dqkv.data, dout.data, out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type,
+                     scratch, NULL);
   free(scratch);
-  assert_close(dqkv, want_dqkv, 3 * count, gradient_tolerance);
+  assert_tensor(dqkv, want_dqkv, gradient_tolerance, 2);
   for (size_t b = 0; lengths != NULL && b < s.B; b++) {
     size_t start = b * s.T + (size_t)lengths[b], rows = s.T - (size_t)lengths[b];
-    assert_zeros(out + start * s.C, rows * s.C);
-    assert_zeros(dqkv + start * 3 * s.C, rows * 3 * s.C);
+    assert_zeros(out.f32 + start * s.C, rows * s.C);
+    assert_zeros(dqkv.f32 + start * 3 * s.C, rows * 3 * s.C);
   }
-  free(qkv), free(dout), free(out), free(lse), free(dqkv), free(want_out), free(want_lse), free(want_dqkv);
+  free_tensor(qkv), free_tensor(dout), free_tensor(out), free_tensor(dqkv);
+  free(lse), free(want_out), free(want_lse), free(want_dqkv);
+}
+
+static void check_attention(Shape s, int causal, const int *lengths, float scale) {
+  for (int t = 0; t < TYPES; t++) check_attention_in(every_type[t], s, causal, lengths, scale);
 }
 
 static const Shape shapes[] = {{1, 1, 16, 1},  {2, 13, 40, 2},   {2, 13, 60, 3},  {3, 64, 128, 4},

@@ -3,17 +3,13 @@
 
 #include "element.h"
 
-VEC_INLINE void add_partial_columns(OpsGrad grad, const float *partials, size_t tiles, size_t stride, size_t at,
-                                    size_t n, ZeroType type) {
-  Vec sum = {0};
-  for (size_t tile = 0; tile < tiles; tile++) sum += vec_load_n(partials + tile * stride + at, n);
-  store_gradient(grad, at, n, sum, type);
-}
-
 void add_partial_sums(OpsGrad grad, const float *partials, size_t tiles, size_t stride, size_t count) {
 #pragma omp parallel for schedule(static) if (worth_threads(tiles * count))
   for (size_t at = 0; at < count; at += VEC_WIDTH) {
-    FOR_TYPE(grad.type, add_partial_columns, grad, partials, tiles, stride, at, vec_count(count - at));
+    size_t n = vec_count(count - at);
+    Vec sum = {0};
+    for (size_t tile = 0; tile < tiles; tile++) sum += vec_load_n(partials + tile * stride + at, n);
+    store_gradient(grad, at, n, sum);
   }
 }
 

@@ -58,7 +58,7 @@ VEC_INLINE void add_token_rows(OpsGrad dwte, const void *dout, const TokenRow *l
     size_t n = vec_count(C - at);
     Vec sum = {0};
     for (size_t i = 0; i < count; i++) sum += load_elements(dout, list[i].row * C + at, n, type);
-    store_gradient(dwte, list[0].token * C + at, n, sum, type);
+    store_gradient(dwte, list[0].token * C + at, n, sum);
   }
 }
 
@@ -93,7 +93,7 @@ VEC_INLINE void add_position_rows(OpsGrad dwpe, const void *dout, size_t positio
     size_t n = vec_count(C - at);
     Vec sum = {0};
     for (size_t b = 0; b < B; b++) sum += load_elements(dout, (b * T + position) * C + at, n, type);
-    store_gradient(dwpe, position * C + at, n, sum, type);
+    store_gradient(dwpe, position * C + at, n, sum);
   }
 }
 

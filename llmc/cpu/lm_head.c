@@ -4,11 +4,18 @@
 // A block's logits lie in slices of the vocabulary, each slice (rows, columns) and dense. The input gradient,
 // which sums over the vocabulary, then goes slice by slice, which oneDNN does faster; and it never gets a
 // matrix with gaps between its rows, where it would split that sum by the number of threads.
+//
+// In the half types logits, softmax and loss are fp32. A slice of their gradient is rounded to the type once, and
+// both products take that. The input gradient's slices are summed in fp32 and rounded once. So is dwte where there
+// is more than one block and it is not fp32 itself: that takes a (Vp, C) buffer of fp32, 4 Vp C bytes (147 MiB at
+// 50,304 x 768). The ways without it cost more: keeping the rounded gradient of every row needs 2 N Vp bytes, which
+// grows with the batch, and computing the logits anew, slice by slice, is a third more work.
 #include <math.h>
 
+#include "convert.h"
 #include "element.h"
-#include "onednn.h"
 #include "parallel.h"
+#include "product.h"
 
 enum {
   // Rows whose logits are in memory at once: 512 rows of 50,304 are 98 MiB. The borders, and so the order in
@@ -43,10 +50,37 @@ static Slice slice_at(const Block *block, size_t first) {
   return (Slice){first, columns, real, block->data + first * block->rows};
 }
 
-size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type) {
-  (void)C;
-  (void)type;
-  return min_size(N, HEAD_BLOCK_ROWS) * Vp * sizeof(float);
+// The parts of scratch, each NULL where it is not needed.
+typedef struct {
+  float *logits;  // (rows, Vp) of a block
+  void *dlogits;  // (rows, width) of one slice, in the half type
+  float *dhidden; // (rows, C) sums over slices
+  float *dwte;    // (Vp, C) sums over blocks
+  size_t bytes;   // of all together
+} Scratch;
+
+static void *take(Scratch *scratch, char *memory, size_t bytes) {
+  const size_t align = 64;
+  void *part = memory != NULL ? memory + scratch->bytes : NULL;
+  scratch->bytes += round_up(bytes, align);
+  return part;
+}
+
+// With memory NULL only counts bytes.
+static Scratch divide_scratch(char *memory, size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type) {
+  size_t rows = min_size(N, HEAD_BLOCK_ROWS);
+  Scratch scratch = {0};
+  scratch.logits = take(&scratch, memory, rows * Vp * sizeof(float));
+  if (type != ZERO_F32) {
+    scratch.dlogits = take(&scratch, memory, rows * slice_width(Vp) * zero_type_size(type));
+    scratch.dhidden = take(&scratch, memory, rows * C * sizeof(float));
+  }
+  if (grad_type != ZERO_F32 && N > HEAD_BLOCK_ROWS) scratch.dwte = take(&scratch, memory, Vp * C * sizeof(float));
+  return scratch;
+}
+
+size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type) {
+  return divide_scratch(NULL, N, C, Vp, type, grad_type).bytes;
 }
 
 static float piece_max(const float *x, size_t count, float max) {
@@ -158,9 +192,10 @@ static void block_loss(const Block *block, float *loss, float *logits, const int
 // What the three products of a block use, with the block's rows of hidden and dhidden.
 typedef struct {
   const char *hidden; // (rows, C)
-  char *dhidden;      // (rows, C) or NULL
   const char *wte;    // (Vp, C)
+  OpsGrad dhidden;    // (rows, C): sums over slices; accumulate is not used
   OpsGrad dwte;       // (Vp, C); accumulate: something is there already
+  void *dlogits;      // (rows, width) or NULL: a slice's gradient rounded to the type
   size_t C;
   ZeroType type;
 } Head;
@@ -169,14 +204,14 @@ static void block_logits(const Block *block, const Head *head) {
   size_t row_bytes = head->C * zero_type_size(head->type);
   for (size_t first = 0; first < block->Vp; first += block->width) {
     Slice slice = slice_at(block, first);
-    onednn_matmul(&(Matmul){.m = block->rows,
-                            .n = slice.columns,
-                            .k = head->C,
-                            .a = {head->hidden, 0},
-                            .b = {head->wte + first * row_bytes, 1},
-                            .c = slice.data,
-                            .type = head->type,
-                            .out_type = ZERO_F32});
+    matrix_product(&(Matmul){.m = block->rows,
+                             .n = slice.columns,
+                             .k = head->C,
+                             .a = {head->hidden, 0},
+                             .b = {head->wte + first * row_bytes, 1},
+                             .c = slice.data,
+                             .type = head->type,
+                             .out_type = ZERO_F32});
   }
 }
 
@@ -185,27 +220,32 @@ static void block_gradients(const Block *block, const Head *head) {
   size_t row_bytes = head->C * zero_type_size(head->type);
   for (size_t first = 0; first < block->Vp; first += block->width) {
     Slice slice = slice_at(block, first);
-    if (head->dhidden != NULL) {
-      onednn_matmul(&(Matmul){.m = block->rows,
-                              .n = head->C,
-                              .k = slice.columns,
-                              .a = {slice.data, 0},
-                              .b = {head->wte + first * row_bytes, 0},
-                              .c = head->dhidden,
-                              .accumulate = first > 0,
-                              .type = head->type,
-                              .out_type = head->type});
+    const void *dlogits = slice.data;
+    if (head->dlogits != NULL) {
+      round_sums((OpsGrad){head->dlogits, head->type, 0}, slice.data, block->rows * slice.columns);
+      dlogits = head->dlogits;
+    }
+    if (head->dhidden.data != NULL) {
+      matrix_product(&(Matmul){.m = block->rows,
+                               .n = head->C,
+                               .k = slice.columns,
+                               .a = {dlogits, 0},
+                               .b = {head->wte + first * row_bytes, 0},
+                               .c = head->dhidden.data,
+                               .accumulate = first > 0,
+                               .type = head->type,
+                               .out_type = head->dhidden.type});
     }
     if (head->dwte.data != NULL) {
-      onednn_matmul(&(Matmul){.m = slice.columns,
-                              .n = head->C,
-                              .k = block->rows,
-                              .a = {slice.data, 1},
-                              .b = {head->hidden, 0},
-                              .c = (char *)head->dwte.data + first * head->C * zero_type_size(head->dwte.type),
-                              .accumulate = head->dwte.accumulate,
-                              .type = head->type,
-                              .out_type = head->dwte.type});
+      matrix_product(&(Matmul){.m = slice.columns,
+                               .n = head->C,
+                               .k = block->rows,
+                               .a = {dlogits, 1},
+                               .b = {head->hidden, 0},
+                               .c = (char *)head->dwte.data + first * head->C * zero_type_size(head->dwte.type),
+                               .accumulate = head->dwte.accumulate,
+                               .type = head->type,
+                               .out_type = head->dwte.type});
     }
   }
 }
@@ -217,16 +257,23 @@ void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, float *logits, const
   if (V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
   check_targets(targets, N, V);
   int gradients = dhidden != NULL || dwte.data != NULL;
+  ZeroType grad_type = dwte.data != NULL ? dwte.type : ZERO_F32;
+  Scratch parts = divide_scratch(scratch, N, C, Vp, type, grad_type);
+  OpsGrad dwte_sums = parts.dwte != NULL ? (OpsGrad){parts.dwte, ZERO_F32, 0} : dwte;
   for (size_t first = 0; first < N; first += HEAD_BLOCK_ROWS) {
-    size_t at = first * C * zero_type_size(type);
-    Block block = {scratch, min_size(HEAD_BLOCK_ROWS, N - first), V, Vp, slice_width(Vp)};
-    Head head = {(const char *)hidden + at, dhidden != NULL ? (char *)dhidden + at : NULL, wte, dwte, C, type};
+    size_t rows = min_size(HEAD_BLOCK_ROWS, N - first), at = first * C * zero_type_size(type);
+    OpsGrad dhidden_rows = {dhidden != NULL ? (char *)dhidden + at : NULL, type, 0}, dhidden_sums = dhidden_rows;
+    if (dhidden != NULL && parts.dhidden != NULL) dhidden_sums = (OpsGrad){parts.dhidden, ZERO_F32, 0};
+    Block block = {parts.logits, rows, V, Vp, slice_width(Vp)};
+    Head head = {(const char *)hidden + at, wte, dhidden_sums, dwte_sums, parts.dlogits, C, type};
     block_logits(&block, &head);
     block_loss(&block, loss + first, logits != NULL ? logits + first * V : NULL, targets + first, gradients,
                grad_scale);
     if (gradients) block_gradients(&block, &head);
-    dwte.accumulate = 1; // later blocks add
+    if (dhidden_sums.data != dhidden_rows.data) round_sums(dhidden_rows, dhidden_sums.data, rows * C);
+    dwte_sums.accumulate = 1; // later blocks add
   }
+  if (parts.dwte != NULL) round_sums(dwte, parts.dwte, Vp * C);
 }
 
 // The logits are written where they belong: no memory on the side.
@@ -244,6 +291,6 @@ void lm_head_logits(float *logits, const void *hidden, const void *wte, size_t N
   (void)stream;
   if (V > Vp) zero_fatal("lm_head_logits: found %zu entries padded to %zu", V, Vp);
   if (N == 0) return;
-  onednn_matmul(&(Matmul){
+  matrix_product(&(Matmul){
       .m = N, .n = V, .k = C, .a = {hidden, 0}, .b = {wte, 1}, .c = logits, .type = type, .out_type = ZERO_F32});
 }

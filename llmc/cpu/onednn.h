@@ -20,7 +20,7 @@ typedef struct {
 } Matrix;
 
 // c = a * b + bias, or c += a * b. a is (m, k), b is (k, n), c is (m, n), bias is (n) or NULL.
-// a, b and bias have `type`; c has `out_type`.
+// a, b and bias have `type`; c has `out_type`. Sums are in fp32, rounded once.
 typedef struct {
   size_t m, n, k;
   Matrix a, b;
@@ -30,7 +30,11 @@ typedef struct {
   ZeroType type, out_type;
 } Matmul;
 
-// Not to be called inside a parallel region. A shape that oneDNN refuses ends the program.
+// Whether the processor multiplies bf16 itself (AVX512_BF16), faster than fp32; ONEDNN_MAX_CPU_ISA can forbid it.
+int onednn_has_bf16(void);
+
+// fp32 with fp32, or with onednn_has_bf16 bf16 with bf16 or fp32 as its out_type. Not to be called inside a parallel
+// region. A shape that oneDNN refuses ends the program.
 void onednn_matmul(const Matmul *matmul);
 
 #ifdef __cplusplus

@@ -1,0 +1,38 @@
+// The loss scale of fp16 training: static, or dynamic by DeepSpeed's rules.
+//
+// Backward runs with the scale; the step unscales with that same scale and only then updates it. (DeepSpeed
+// updates first, so that every growth step of its halves the gradients.)
+#ifndef ZERO_LOSS_SCALER_H
+#define ZERO_LOSS_SCALER_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+  double scale;      // a constant scale; 0: dynamic
+  int initial_power; // dynamic: starts at 2^initial_power
+  size_t window;     // steps without overflow after which the scale doubles
+  int hysteresis;    // overflows that are put up with before the scale halves
+  int consecutive_hysteresis; // 1: a step without overflow refills the hysteresis
+  double min_scale;  // the scale never falls below
+} ZeroLossScaling;
+
+typedef struct {
+  ZeroLossScaling rules;
+  double scale;
+  size_t iteration;     // updates so far
+  long last_overflow;   // iteration of the last overflow, -1 before the first
+  int hysteresis_left;
+} ZeroLossScaler;
+
+void zero_loss_scaler_init(ZeroLossScaler *, const ZeroLossScaling *);
+// After every attempted step. Returns 0, or -1 when an overflow came at the smallest scale: training cannot go on.
+int zero_loss_scaler_update(ZeroLossScaler *, int overflow);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
