@@ -18,6 +18,12 @@
 #define STATE_BOUND 1e-5  // relative L2 of weights and moments after 20 steps …
 #define STATE_RIVAL 3.0   // … or this many times the distance of PyTorch's own fp32 run, where that is larger
 #define LLMC_BOUND 1e-2   // llm.c's own tolerance of its published losses
+// bf16 and fp16: as multiples of the distance of PyTorch's own run in the type (model.to(type), fp32 master weights)
+// from float64. Rounding errors of single small tensors scatter more.
+#define HALF_RIVAL 1.5       // logits, and gradient tensors of at least HALF_LARGE elements
+#define HALF_RIVAL_SMALL 3.0 // smaller tensors
+#define HALF_RMS 3.0         // rms distance of the losses over 20 steps
+enum { HALF_LARGE = 1000 };
 enum { STEPS = 20, LLMC_STEPS = 10, NAME_LENGTH = 256 };
 #define STEP_LR 1e-4f
 
@@ -230,38 +236,49 @@ static void check_state(Test *test, int judges, GPT2 *m, const Fixture *f, const
   }
 }
 
-// run: "train1/" or "train4/" of the fixture; A micro-batches a step, shared out over the ranks.
-static void check_training(Test *test, const char *path, const Fixture *f, const char *run, size_t A, size_t B,
-                           size_t T) {
-  size_t ranks = (size_t)test->comm->size, steps_per_rank = A / ranks;
-  GPT2 m;
-  ZeroConfig zero = base_config(test);
-  zero.weight_decay = 0.1;
-  open_model(test, &m, path, B, T, &zero);
+// 20 steps of run "train1/" or "train4/": A micro-batches a step, shared out over the ranks. Fills losses (STEPS) and,
+// unless it is NULL, norms (STEPS).
+static void run_training(Test *test, GPT2 *m, const Fixture *f, const char *run, size_t A, size_t B, size_t T,
+                         double *losses, double *norms) {
+  size_t ranks = (size_t)test->comm->size, steps_per_rank = A / ranks, count = 0;
   char name[NAME_LENGTH];
-  size_t count = 0;
   snprintf(name, sizeof name, "%sinputs", run);
   const int32_t *inputs = fixture_i32(f, name, &count);
   check(test, count == STEPS * A * B * T, "%s has %zu tokens", name, count);
   snprintf(name, sizeof name, "%stargets", run);
   const int32_t *targets = fixture_i32(f, name, NULL);
-  snprintf(name, sizeof name, "%sloss", run);
-  const double *losses = fixture_f64(f, name, NULL);
-  snprintf(name, sizeof name, "%snorm", run);
-  const double *norms = fixture_f64(f, name, NULL);
   double *micro = (double *)allocate(steps_per_rank, sizeof(double));
   for (size_t step = 0; step < STEPS; step++) {
     for (size_t k = 0; k < steps_per_rank; k++) {
       size_t at = ((step * A) + k * ranks + (size_t)test->comm->rank) * B * T;
-      zero_micro_begin(m.engine, (int)k, k + 1 == steps_per_rank);
-      micro[k] = gpt2_forward_backward(&m, inputs + at, targets + at, B, T, A * B * T);
+      zero_micro_begin(m->engine, (int)k, k + 1 == steps_per_rank);
+      micro[k] = gpt2_forward_backward(m, inputs + at, targets + at, B, T, A * B * T);
     }
-    double loss = zero_sum_ordered(m.engine, micro, (int)steps_per_rank) / (double)(A * B * T);
-    ZeroStep done = zero_step(m.engine, STEP_LR);
-    check(test, near(loss, losses[step], LOSS_BOUND), "%s loss %zu is %.9g, expected %.9g", run, step, loss,
-          losses[step]);
-    check(test, near(done.norm, norms[step], LOSS_BOUND), "%s norm %zu is %.9g, expected %.9g", run, step, done.norm,
-          norms[step]);
+    losses[step] = zero_sum_ordered(m->engine, micro, (int)steps_per_rank) / (double)(A * B * T);
+    ZeroStep done = zero_step(m->engine, STEP_LR);
+    if (norms) norms[step] = done.norm;
+  }
+  zero_free(micro);
+}
+
+static void check_training(Test *test, const char *path, const Fixture *f, const char *run, size_t A, size_t B,
+                           size_t T) {
+  GPT2 m;
+  ZeroConfig zero = base_config(test);
+  zero.weight_decay = 0.1;
+  open_model(test, &m, path, B, T, &zero);
+  double losses[STEPS], norms[STEPS];
+  run_training(test, &m, f, run, A, B, T, losses, norms);
+  char name[NAME_LENGTH];
+  snprintf(name, sizeof name, "%sloss", run);
+  const double *expected = fixture_f64(f, name, NULL);
+  snprintf(name, sizeof name, "%snorm", run);
+  const double *expected_norms = fixture_f64(f, name, NULL);
+  for (int step = 0; step < STEPS; step++) {
+    check(test, near(losses[step], expected[step], LOSS_BOUND), "%s loss %d is %.9g, expected %.9g", run, step,
+          losses[step], expected[step]);
+    check(test, near(norms[step], expected_norms[step], LOSS_BOUND), "%s norm %d is %.9g, expected %.9g", run, step,
+          norms[step], expected_norms[step]);
   }
   GPT2Config config;
   ZeroErrors errors = {NULL, 0};
@@ -273,8 +290,98 @@ static void check_training(Test *test, const char *path, const Fixture *f, const
   check_state(test, judges, &m, f, run, ZERO_EXP_AVG, "exp_avg", initial);
   check_state(test, judges, &m, f, run, ZERO_EXP_AVG_SQ, "exp_avg_sq", initial);
   gpt2_bin_close(initial);
-  zero_free(micro);
   gpt2_destroy(&m);
+}
+
+// ---------------------------------------------------------------- bf16 and fp16
+
+static ZeroConfig half_config(const Test *test, ZeroType type, const Fixture *rival) {
+  ZeroConfig zero = base_config(test);
+  zero.type = zero.wire = type;
+  zero.loss_scaling.scale = fixture_f64(rival, "loss_scale", NULL)[0];
+  return zero;
+}
+
+// One batch against float64 (truth), no further away than a few times PyTorch in the same type (rival).
+static void check_half_batch(Test *test, const char *path, const Fixture *truth, const Fixture *rival, ZeroType type,
+                             size_t B, size_t T) {
+  GPT2 m;
+  ZeroConfig zero = half_config(test, type, rival);
+  open_model(test, &m, path, B, T, &zero);
+  const GPT2Config *c = &m.config;
+  const char *type_name = zero_type_name(type);
+  const int32_t *inputs = fixture_i32(truth, "inputs", NULL), *targets = fixture_i32(truth, "targets", NULL);
+  size_t N = B * T, V = c->vocab_size;
+  float *logits = (float *)allocate(N * V, sizeof(float));
+  gpt2_forward(&m, inputs, targets, B, T, logits);
+  double distance = relative_l2(logits, fixture_f32(truth, "logits", NULL), N * V);
+  double bound = HALF_RIVAL * fixture_f64(rival, "distance/logits", NULL)[0];
+  check(test, distance <= bound, "%s %s logits: distance %.2e, bound %.2e", path, type_name, distance, bound);
+  check(test, distance > 0.0, "%s %s logits are those of float64: was the type used?", path, type_name);
+  zero_free(logits);
+
+  zero_micro_begin(m.engine, 0, 1);
+  gpt2_forward_backward(&m, inputs, targets, B, T, N);
+  ZeroNorm norm = zero_norm(m.engine);
+  check(test, !norm.overflow, "%s %s: the gradients overflow", path, type_name);
+  for (int i = 0; i < GPT2_NUM_TENSORS; i++) {
+    GPT2Tensor t = (GPT2Tensor)i;
+    char name[NAME_LENGTH];
+    size_t count = count_of(c, t);
+    const float *reference = fixture_f32(truth, record(name, "", "grad", t), NULL);
+    const double *rivals = fixture_f64(rival, record(name, "", "distance/grad", t), NULL);
+    float *ours = (float *)allocate(count, sizeof(float)), *expected = (float *)allocate(count, sizeof(float));
+    for (size_t l = 0; l < layers_of(c, t); l++) {
+      read_tensor(&m, ZERO_GRADIENT, t, l, ours);
+      memcpy(expected, reference + l * count, count * sizeof(float));
+      if (t == GPT2_QKVB) {
+        clear_key_part(ours, c->channels);
+        clear_key_part(expected, c->channels);
+      }
+      size_t real = t == GPT2_WTE ? V * c->channels : count;
+      bound = (real >= HALF_LARGE ? HALF_RIVAL : HALF_RIVAL_SMALL) * rivals[l];
+      distance = relative_l2(ours, expected, count);
+      check(test, distance <= bound, "%s %s gradient %s, layer %zu: distance %.2e, bound %.2e", path, type_name,
+            gpt2_tensor_name(t), l, distance, bound);
+    }
+    zero_free(ours);
+    zero_free(expected);
+  }
+  zero_skip(m.engine);
+  gpt2_destroy(&m);
+}
+
+// 20 steps: the rms distance of the losses from float64's.
+static void check_half_training(Test *test, const char *path, const Fixture *truth, const Fixture *rival,
+                                ZeroType type, const char *run, size_t A, size_t B, size_t T) {
+  GPT2 m;
+  ZeroConfig zero = half_config(test, type, rival);
+  zero.weight_decay = 0.1;
+  open_model(test, &m, path, B, T, &zero);
+  double losses[STEPS], sum = 0.0;
+  char name[NAME_LENGTH];
+  run_training(test, &m, truth, run, A, B, T, losses, NULL);
+  snprintf(name, sizeof name, "%sloss", run);
+  const double *expected = fixture_f64(truth, name, NULL);
+  for (int step = 0; step < STEPS; step++) sum += (losses[step] - expected[step]) * (losses[step] - expected[step]);
+  snprintf(name, sizeof name, "%srms", run);
+  double rms = sqrt(sum / STEPS), bound = HALF_RMS * fixture_f64(rival, name, NULL)[0];
+  check(test, rms <= bound, "%s %s %s losses: rms distance %.2e, bound %.2e", path, zero_type_name(type), run, rms,
+        bound);
+  gpt2_destroy(&m);
+}
+
+static void check_half(Test *test, const char *path, const char *model, const Fixture *truth, ZeroType type, size_t B,
+                       size_t T) {
+  char name[NAME_LENGTH];
+  snprintf(name, sizeof name, "dev/fixtures/%s_%s.fixture", model, zero_type_name(type));
+  Fixture *rival = fixture_open(name);
+  if (test->comm->size == 1) {
+    check_half_batch(test, path, truth, rival, type, B, T);
+    check_half_training(test, path, truth, rival, type, "train1/", 1, B, T);
+  }
+  check_half_training(test, path, truth, rival, type, "train4/", 4, B, T);
+  fixture_close(rival);
 }
 
 static void check_fixture(Test *test, const char *model, size_t B, size_t T) {
@@ -298,6 +405,8 @@ static void check_fixture(Test *test, const char *model, size_t B, size_t T) {
     check_training(test, path, f, "train1/", 1, B, T);
   }
   check_training(test, path, f, "train4/", 4, B, T);
+  check_half(test, path, model, f, ZERO_BF16, B, T);
+  check_half(test, path, model, f, ZERO_F16, B, T);
   fixture_close(f);
 }
 

@@ -10,6 +10,7 @@ import argparse
 import copy
 import os
 import struct
+from collections import namedtuple
 
 import numpy as np
 import torch
@@ -69,27 +70,34 @@ SHAPES = {
 TINY = Shape(layers=2, heads=2, channels=16, max_t=8, vocab=50, t=8, weight_std=0.15, seed=3)
 TINY_STEPS = 10
 
+# The half types: name in the files, PyTorch's type, loss scale. The scale is a power of two, so that it moves
+# no result but for what fp16 cannot represent without it.
+HALF_TYPES = [("bf16", torch.bfloat16, 1.0), ("fp16", torch.float16, 1024.0)]
+
 
 # ---------------------------------------------------------------- the model
 
 
-def make_model(shape):
-    """A float64 GPT-2 whose values are random fp32 numbers."""
-    config = GPT2Config(
+def make_config(shape, activation, attention):
+    return GPT2Config(
         vocab_size=shape.vocab,
         n_positions=shape.max_t,
         n_embd=shape.channels,
         n_layer=shape.layers,
         n_head=shape.heads,
-        activation_function="gelu_new",
+        activation_function=activation,
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
         bos_token_id=0,
         eos_token_id=0,
-        attn_implementation="eager",
+        attn_implementation=attention,
     )
-    model = GPT2LMHeadModel(config)
+
+
+def make_model(shape):
+    """A float64 GPT-2 whose values are random fp32 numbers."""
+    model = GPT2LMHeadModel(make_config(shape, activation="gelu_new", attention="eager"))
     generator = torch.Generator().manual_seed(shape.seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -179,24 +187,68 @@ def make_optimizer(model, betas, decay, decay_all=False):
     return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=betas, eps=1e-8, foreach=False)
 
 
-def train_step(model, optimizer, inputs, targets, clip):
-    """One update on micro-batches (A, B, T): the mean loss before it, and the norm before clipping."""
+def backward(model, inputs, targets, parts):
+    """Adds the gradients of the mean loss / parts to the model's; returns that loss."""
+    _, loss = forward(model, inputs, targets)
+    loss = loss / parts
+    loss.backward()
+    return loss.item()
+
+
+class HalfModel:
+    """What PyTorch does in a half type without autocast: model.to(type) beside fp32 master weights.
+
+    Its attention and GELU are PyTorch's fused ones, which round less often than the library's own chains of
+    operations, and the loss is that of the logits cast to fp32, as the library's own.
+    """
+
+    def __init__(self, master, shape, dtype, loss_scale):
+        self.master, self.loss_scale = master, loss_scale
+        self.model = GPT2LMHeadModel(make_config(shape, activation="gelu_pytorch_tanh", attention="sdpa"))
+        self.model.to(dtype).train()
+        self.load_master()
+
+    def load_master(self):
+        with torch.no_grad():
+            for half, master in zip(self.model.parameters(), self.master.parameters(), strict=True):
+                half.copy_(master)
+
+    def backward(self, inputs, targets, parts):
+        """Adds the unscaled gradients of the mean loss / parts to the master's, in fp32; returns logits and loss."""
+        self.model.zero_grad()
+        logits = self.model(input_ids=inputs, use_cache=False).logits
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()) / parts
+        (loss * self.loss_scale).backward()
+        for half, master in zip(self.model.parameters(), self.master.parameters(), strict=True):
+            gradient = half.grad.float() / self.loss_scale
+            master.grad = gradient if master.grad is None else master.grad + gradient
+        return logits.detach(), loss.item()
+
+
+def train_step(model, optimizer, inputs, targets, clip, half=None):
+    """One update on micro-batches (A, B, T): the mean loss before it, and the norm before clipping.
+
+    half: the HalfModel that runs forward and backward, if it is not the model itself.
+    """
     optimizer.zero_grad()
     total = 0.0
     for micro_inputs, micro_targets in zip(inputs, targets):
-        _, loss = forward(model, micro_inputs, micro_targets)
-        loss = loss / len(inputs)  # all micro-batches have as many targets: the mean over the global batch
-        loss.backward()
-        total += loss.item()
+        parts = len(inputs)  # all micro-batches have as many targets: the mean over the global batch
+        if half is None:
+            total += backward(model, micro_inputs, micro_targets, parts)
+        else:
+            total += half.backward(micro_inputs, micro_targets, parts)[1]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=False).item()
     optimizer.step()
+    if half is not None:
+        half.load_master()
     return total, norm
 
 
-def train(model, shape, inputs, targets):
+def train(model, shape, inputs, targets, half=None):
     """20 steps on (20, A, B, T) tokens: losses, norms, and all tensors and moments after them."""
     optimizer = make_optimizer(model, betas=(0.9, 0.95), decay=0.1)
-    losses, norms = zip(*(train_step(model, optimizer, x, y, clip=1.0) for x, y in zip(inputs, targets)))
+    losses, norms = zip(*(train_step(model, optimizer, x, y, 1.0, half) for x, y in zip(inputs, targets)))
     results = {"loss": np.array(losses), "norm": np.array(norms)}
     results["weight"] = llmc_arrays(model, shape, lambda p: p)
     results["exp_avg"] = llmc_arrays(model, shape, lambda p: optimizer.state[p]["exp_avg"])
@@ -235,11 +287,14 @@ class FixtureWriter:
         for name, array in arrays.items():
             self.add(f"{prefix}/{name}", "f", array)
         slash = prefix.rfind("/") + 1
+        self.add_distances(f"{prefix[:slash]}distance/{prefix[slash:]}", arrays, arrays_fp32)
+
+    def add_distances(self, prefix, arrays, others):
+        """How far every tensor of a run is from the float64 run, one number per layer."""
         for name, array in arrays.items():
             layered = name not in ("wte", "wpe", "lnfw", "lnfb")
-            pairs = list(zip(array, arrays_fp32[name])) if layered else [(array, arrays_fp32[name])]
-            distances = [tensor_distance(name, ours, theirs) for ours, theirs in pairs]
-            self.add(f"{prefix[:slash]}distance/{prefix[slash:]}/{name}", "d", distances)
+            pairs = list(zip(array, others[name])) if layered else [(array, others[name])]
+            self.add(f"{prefix}/{name}", "d", [tensor_distance(name, ours, theirs) for ours, theirs in pairs])
 
 
 def distance(exact, other):
@@ -278,6 +333,9 @@ def write_debug_state(path, shape, inputs, targets, logits, loss, gradients):
 
 # ---------------------------------------------------------------- the fixtures
 
+# Tokens of one batch or training run, and the float64 results by name.
+ExactRun = namedtuple("ExactRun", "inputs targets results")
+
 
 def forward_backward(model, shape, inputs, targets):
     """Logits, loss and the gradients of one batch."""
@@ -288,6 +346,7 @@ def forward_backward(model, shape, inputs, targets):
 
 
 def make_fixture(directory, name, shape):
+    """Writes the model and its fixture; returns what the fixtures of the half types need."""
     model = make_model(shape)
     model_fp32 = copy.deepcopy(model).float()
     write_model(os.path.join(directory, name + ".bin"), shape, llmc_arrays(model, shape, lambda p: p))
@@ -304,7 +363,9 @@ def make_fixture(directory, name, shape):
         fixture.add("distance/logits", "d", distance(logits.numpy(), logits_fp32.numpy()))
         fixture.add_tensors("grad", gradients, gradients_fp32)
         print(f"{name}: loss {loss.item():.6f}, logits' deviation {logits.std():.3f}")
+        batch = ExactRun(inputs, targets, {"logits": logits.numpy(), "gradients": gradients})
 
+        runs = {}
         for micro_batches in (1, 4):
             run = f"train{micro_batches}"
             inputs, targets = (
@@ -312,6 +373,7 @@ def make_fixture(directory, name, shape):
                 for batches in random_batches(shape, STEPS * micro_batches, shape.seed + 200 + micro_batches)
             )
             exact = train(copy.deepcopy(model), shape, inputs, targets)
+            runs[run] = ExactRun(inputs, targets, exact)
             fp32 = train(copy.deepcopy(model_fp32), shape, inputs, targets)
             fixture.add(f"{run}/inputs", "i", inputs.numpy())
             fixture.add(f"{run}/targets", "i", targets.numpy())
@@ -324,6 +386,41 @@ def make_fixture(directory, name, shape):
                 f"{name} {run}: loss {exact['loss'][0]:.6f} to {exact['loss'][-1]:.6f}, "
                 f"norm {exact['norm'].min():.3f} to {exact['norm'].max():.3f}, {sum(exact['norm'] > 1)} steps clipped"
             )
+    return model, batch, runs
+
+
+def check_half_model(model, shape, inputs):
+    """Fails if a HalfModel computes another function than GPT-2."""
+    exact = HalfModel(model, shape, torch.float64, loss_scale=1.0).model
+    check_against_plain_forward(exact, inputs, exact(input_ids=inputs, use_cache=False).logits)
+
+
+def make_half_fixture(path, shape, model, batch, runs, dtype, loss_scale):
+    """How far PyTorch in a half type is from the float64 results."""
+    title = os.path.basename(path).removesuffix(".fixture")
+
+    def new_half_model():
+        return HalfModel(copy.deepcopy(model).float(), shape, dtype, loss_scale)
+
+    with FixtureWriter(path) as fixture:
+        half = new_half_model()
+        logits, loss = half.backward(batch.inputs, batch.targets, parts=1)
+        gradients = llmc_arrays(half.master, shape, lambda p: p.grad)
+        logits_distance = distance(batch.results["logits"], logits.float().numpy())
+        fixture.add("loss_scale", "d", loss_scale)
+        fixture.add("loss", "d", loss)
+        fixture.add("distance/logits", "d", logits_distance)
+        fixture.add_distances("distance/grad", batch.results["gradients"], gradients)
+        print(f"{title}: loss {loss:.6f}, logits' distance {logits_distance:.2e}")
+
+        for run, exact in runs.items():
+            half = new_half_model()
+            results = train(half.master, shape, exact.inputs, exact.targets, half)
+            rms = np.sqrt(np.mean((results["loss"] - exact.results["loss"]) ** 2))
+            fixture.add(f"{run}/loss", "d", results["loss"])
+            fixture.add(f"{run}/norm", "d", results["norm"])
+            fixture.add(f"{run}/rms", "d", rms)
+            print(f"{title} {run}: losses' rms distance {rms:.2e}")
 
 
 def make_tiny(directory):
@@ -358,7 +455,11 @@ def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     for name, shape in SHAPES.items():
-        make_fixture(directory, name, shape)
+        model, batch, runs = make_fixture(directory, name, shape)
+        check_half_model(model, shape, batch.inputs)
+        for half_name, dtype, loss_scale in HALF_TYPES:
+            path = os.path.join(directory, f"{name}_{half_name}.fixture")
+            make_half_fixture(path, shape, model, batch, runs, dtype, loss_scale)
     make_tiny(directory)
 
 
