@@ -5,12 +5,14 @@
 // how many ranks there are: around each unit it gets parameters and hands in gradients, on every rank alike.
 // It is written in the common subset of C and C++, so that one source serves the CPU and nvcc.
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "llmc/checkpoint_dir.h"
 #include "llmc/dataloader.h"
 #include "llmc/flags.h"
 #include "llmc/gpt2_config.h"
@@ -18,10 +20,14 @@
 #include "llmc/logger.h"
 #include "llmc/ops.h"
 #include "llmc/options.h"
+#include "llmc/options_file.h"
+#include "llmc/outliers.h"
 #include "llmc/random.h"
 #include "llmc/sampler.h"
 #include "llmc/schedulers.h"
 #include "llmc/tokenizer.h"
+#include "zero/batch.h"
+#include "zero/checkpoint.h"
 #include "zero/zero.h"
 
 // ----------------------------------------------------------------------------
@@ -45,8 +51,8 @@ typedef struct {
 
 typedef struct {
   GPT2Config config;
-  ZeroType type;
-  size_t B, T; // the largest micro-batch that the activations hold
+  ZeroType type, wire; // of parameters and activations; of gradients on their way to the engine
+  size_t B, T;         // the largest micro-batch that the activations hold
   ZeroEngine *engine;
   ZeroDevice *device;
   int num_units, final_unit; // unit 0: embeddings, 1 … L: blocks, L + 1: final LayerNorm
@@ -109,13 +115,13 @@ static void carve_activations(GPT2 *m, Arena *arena) {
 
   size_t scratch = encoder_backward_scratch(m->B, m->T, C);
   scratch = max_size(scratch, layernorm_backward_scratch(N, C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 3 * C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, 3 * C, m->wire));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->wire));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->wire));
+  scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->wire));
   scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
   scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type));
+  scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->wire));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
 }
@@ -142,6 +148,7 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, c
   memset(m, 0, sizeof *m);
   m->config = *config;
   m->type = zero->type;
+  m->wire = zero->wire;
   m->B = B;
   m->T = T;
   m->device = device;
@@ -400,9 +407,18 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
 // ----------------------------------------------------------------------------
 // The run: everything that main puts together, checks and then uses.
 
+// What a checkpoint keeps of a run beside the engine's state. Plain data, without gaps.
+typedef struct {
+  uint64_t step;            // steps done
+  uint64_t seed, sequences; // the order of the data; where step `step` stands in it
+  uint64_t sample_state;
+  Outliers loss, norm;
+} Progress;
+
 typedef struct {
   Options options;
   OptionTable table;
+  ZeroConfigFile file; // as an empty one without --config
   ZeroComm *comm;
   ZeroDevice *device;
   int threads;
@@ -420,7 +436,7 @@ typedef struct {
   int *inputs, *targets; // (B, T)
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
   double peak_flops;     // FLOP/s of the matrix multiply, all ranks together
-  uint64_t sample_state;
+  Progress progress;
 } Run;
 
 static size_t min_size(size_t a, size_t b) {
@@ -437,6 +453,24 @@ static int main_rank(const Run *r) {
   return r->comm->rank == 0;
 }
 
+// The update, unless the gradients overflow or loss or norm is an outlier that the user wants skipped.
+static ZeroStep update(Run *r, float lr, double loss) {
+  const Options *o = &r->options;
+  ZeroEngine *e = r->model.engine;
+  Progress *p = &r->progress;
+  ZeroNorm norm = zero_norm(e);
+  int outlier = (o->skip_loss > 0 && outliers_zscore(&p->loss, loss) > o->skip_loss) ||
+                (o->skip_norm > 0 && outliers_zscore(&p->norm, norm.norm) > o->skip_norm);
+  if (norm.overflow || outlier) {
+    ZeroStep skipped = {norm.norm, 1, 1.0, zero_loss_scale(e)};
+    zero_skip(e);
+    return skipped;
+  }
+  outliers_add(&p->loss, loss);
+  outliers_add(&p->norm, norm.norm);
+  return zero_apply(e, lr);
+}
+
 // One step: micro_steps micro-batches of every rank, then the update. Global micro-batch k * ranks + rank takes its
 // sequences from the step's share of the data, so the ranks' number does not change what a step sees.
 static ZeroStep train_step(Run *r, size_t step, float lr, double *loss) {
@@ -444,14 +478,14 @@ static ZeroStep train_step(Run *r, size_t step, float lr, double *loss) {
   for (size_t k = 0; k < r->micro_steps; k++) {
     size_t micro_batch = k * ranks + (size_t)r->comm->rank;
     for (size_t b = 0; b < r->B; b++) {
-      size_t window = step * r->sequences + micro_batch * r->B + b;
+      size_t window = (r->options.overfit ? 0 : step * r->sequences) + micro_batch * r->B + b;
       dataloader_train_window(r->train, window, r->inputs + b * r->T, r->targets + b * r->T);
     }
     zero_micro_begin(r->model.engine, (int)k, k + 1 == r->micro_steps);
     r->micro_losses[k] = gpt2_forward_backward(&r->model, r->inputs, r->targets, r->B, r->T, tokens);
   }
   *loss = zero_sum_ordered(r->model.engine, r->micro_losses, (int)r->micro_steps) / (double)tokens;
-  return zero_step(r->model.engine, lr);
+  return update(r, lr, *loss);
 }
 
 // Mean loss over the first windows of the validation split, in file order; all ranks run the same number of
@@ -494,7 +528,7 @@ static void sample(Run *r) {
     size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, r->T); // later rows are not seen by the last one
     for (size_t t = 0; t < padded; t++) context[t] = t < used ? text[first + t] : 0;
     gpt2_next_logits(&r->model, context, used, padded, logits);
-    text[length] = sample_softmax(logits, V, random_uniform(&r->sample_state));
+    text[length] = sample_softmax(logits, V, random_uniform(&r->progress.sample_state));
   }
   if (main_rank(r)) {
     printf("generating:\n---\n");
@@ -522,25 +556,35 @@ static int file_exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
+static int64_t given_in_file(const ZeroFileInt *key) {
+  return key->state == ZERO_KEY_GIVEN ? key->value : 0;
+}
+
 static void check_batch(Run *r, ZeroErrors *errors) {
   const Options *o = &r->options;
-  size_t ranks = (size_t)r->comm->size, longest = r->config.max_seq_len;
+  size_t longest = r->config.max_seq_len;
   const size_t llmc_longest = 1024;
-  r->B = (size_t)o->micro_batch;
   r->T = o->seq_len > 0 ? (size_t)o->seq_len : min_size(longest, llmc_longest);
   if (r->T > longest) {
     zero_errors_add(errors, "-t: found %zu, this model has positions for %zu; use -t %zu or a model with a larger T",
                     r->T, longest, longest);
   }
-  size_t micro_tokens = r->B * r->T * ranks;
-  size_t tokens = o->total_batch > 0 ? (size_t)o->total_batch : micro_tokens;
-  if (tokens % micro_tokens != 0) {
-    zero_errors_add(errors, "-d: found %zu, expected a multiple of %zu (-b %zu x -t %zu x %zu ranks)", tokens,
-                    micro_tokens, r->B, r->T, ranks);
-  }
-  r->micro_steps = max_size(tokens / micro_tokens, 1);
-  r->sequences = r->micro_steps * r->B * ranks;
   if (o->val_batches == 0) zero_errors_add(errors, "-m: found 0; give a number from 1, -1 for all, or -v 0 for none");
+  if (o->total_batch > 0 && (size_t)o->total_batch % r->T != 0) {
+    zero_errors_add(errors, "-d: found %lld tokens, expected a multiple of -t %zu", (long long)o->total_batch, r->T);
+    return;
+  }
+  ZeroBatch file, flags, batch;
+  file.train = given_in_file(&r->file.train_batch_size);
+  file.micro = given_in_file(&r->file.train_micro_batch_size_per_gpu);
+  file.accumulation = given_in_file(&r->file.gradient_accumulation_steps);
+  flags.train = o->total_batch > 0 ? o->total_batch / (int64_t)r->T : 0;
+  flags.micro = o->micro_batch > 0 ? o->micro_batch : 0;
+  flags.accumulation = 0;
+  if (zero_batch_infer(file, flags, r->comm->size, &batch, errors) != 0) return;
+  r->B = (size_t)batch.micro;
+  r->micro_steps = (size_t)batch.accumulation;
+  r->sequences = (size_t)batch.train;
 }
 
 static void check_data(Run *r, ZeroErrors *errors) {
@@ -577,23 +621,21 @@ static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
   if (gpt2_config_parse(o->model, &r->config, errors) == 1 && errors->count == model_errors) {
     *bin = gpt2_bin_open(o->model, &r->config, errors);
   }
-  zero_config_default(&r->zero);
-  r->zero.stage = (int)o->stage;
-  r->zero.type = r->zero.wire = !strcmp(o->dtype, "bf16")   ? ZERO_BF16
-                                : !strcmp(o->dtype, "fp16") ? ZERO_F16
-                                                            : ZERO_F32;
-  r->zero.deterministic = (int)o->deterministic;
-  r->zero.beta1 = o->beta1;
-  r->zero.beta2 = o->beta2;
-  r->zero.eps = o->eps;
-  r->zero.weight_decay = o->weight_decay;
-  r->zero.clip = o->clip;
+  zero_config_file_default(&r->file);
+  if (o->config) {
+    zero_config_file_read(o->config, &r->file, errors);
+    options_apply_file(&r->options, &r->table, &r->file);
+    zero_config_file_check(o->config, &r->file, (int)o->stage, errors);
+  }
+  options_zero_config(o, &r->file, &r->zero);
   zero_config_check(&r->zero, errors);
   if (errors->count == model_errors) {
     check_batch(r, errors);
     check_data(r, errors);
   }
   if (o->out) logger_check(o->out, "-o", errors);
+  if (!o->out && o->checkpoint_every > 0) zero_errors_add(errors, "-n: checkpoints need a folder; give one by -o");
+  if (!o->out && o->resume) zero_errors_add(errors, "-y: give the folder of the run by -o");
 }
 
 static void print_run(const Run *r) {
@@ -609,8 +651,10 @@ static void print_run(const Run *r) {
   printf(
       "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
       "%lld\n",
-      o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, o->schedule, r->schedule.warmup, r->steps,
-      o->final_fraction, (long long)o->seed);
+      r->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, schedule_name(r->schedule.kind),
+      r->schedule.warmup, r->steps, o->final_fraction, (long long)o->seed);
+  if (r->file.warning) printf("%s\n", r->file.warning);
+  if (ops_type_notice(r->zero.type)) printf("note: %s\n", ops_type_notice(r->zero.type));
   if (r->tokenizer && tokenizer_size(r->tokenizer) != c->vocab_size) {
     printf("note: tokenizer %s has %zu tokens, the model %zu: ids without text are printed as <id>\n", o->tokenizer,
            tokenizer_size(r->tokenizer), c->vocab_size);
@@ -632,7 +676,113 @@ static double measure_peak(Run *r) {
 }
 
 // ----------------------------------------------------------------------------
+// Checkpoints: DIR/step_00000020/ with state.zero (the engine and Progress) and model.bin (llm.c's format).
+
+#define STATE_FILE "state.zero"
+#define MODEL_FILE "model.bin"
+#define PROBLEM_BYTES 8192
+
+// Did something go wrong on any rank? Collective.
+static int on_any_rank(Run *r, int wrong) {
+  double flag = wrong != 0;
+  return zero_sum_ordered(r->model.engine, &flag, 1) > 0.0;
+}
+
+static void read_for_bin(void *ctx, GPT2Tensor t, size_t layer, float *out) {
+  GPT2 *m = (GPT2 *)ctx;
+  int unit = t < GPT2_LN1W ? 0 : t >= GPT2_LNFW ? m->final_unit : 1 + (int)layer;
+  zero_read(m->engine, ZERO_MASTER, unit, (int)t - (int)first_tensor(m, unit), out);
+}
+
+// A checkpoint that cannot be written is said and given up; training goes on.
+static void save_checkpoint(Run *r, size_t step) {
+  const Options *o = &r->options;
+  char path[CHECKPOINT_PATH], problem[PROBLEM_BYTES] = "";
+  r->progress.step = step;
+  int wrong = main_rank(r) && checkpoint_begin(o->out, step, problem, sizeof problem) != 0;
+  if (!on_any_rank(r, wrong)) {
+    checkpoint_tmp_path(path, o->out, step, STATE_FILE);
+    wrong = zero_save(r->model.engine, path, &r->progress, sizeof r->progress) != 0;
+    if (!wrong) {
+      checkpoint_tmp_path(path, o->out, step, MODEL_FILE);
+      ZeroType type = r->zero.type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
+      wrong = gpt2_bin_write(main_rank(r) ? path : NULL, &r->config, type, read_for_bin, &r->model, problem,
+                             sizeof problem) != 0;
+    }
+    if (main_rank(r)) {
+      char ignored[PROBLEM_BYTES];
+      if (wrong) checkpoint_abandon(o->out, step, ignored, sizeof ignored);
+      wrong =
+          wrong || checkpoint_commit(o->out, step, problem, sizeof problem) != 0 ||
+          checkpoint_prune(o->out, step, (size_t)o->keep_last, (size_t)o->keep_every, problem, sizeof problem) != 0;
+    }
+  }
+  if (!main_rank(r)) return;
+  if (wrong) {
+    fprintf(stderr, "warning: no checkpoint of step %zu: %s; training goes on\n", step, problem);
+  } else {
+    printf("checkpoint %s/step_%08zu\n", o->out, step);
+  }
+  fflush(stdout);
+}
+
+// The newest checkpoint that is whole; older ones are tried where it is not. Ends all ranks if none of several is.
+static void resume(Run *r) {
+  const Options *o = &r->options;
+  size_t *steps = NULL, count = 0;
+  char problem[PROBLEM_BYTES], path[CHECKPOINT_PATH];
+  ZeroErrors errors = {NULL, 0};
+  if (checkpoint_list(o->out, &steps, &count, problem, sizeof problem) != 0)
+    zero_errors_add(&errors, "-y: %s", problem);
+  int loaded = 0;
+  while (!loaded && errors.count == 0 && count > 0) {
+    ZeroErrors found = {NULL, 0};
+    Progress progress;
+    checkpoint_path(path, o->out, steps[--count], STATE_FILE);
+    loaded = zero_load(r->model.engine, path, &progress, sizeof progress, &found) == 0;
+    if (loaded) {
+      if (progress.seed != r->progress.seed || progress.sequences != r->progress.sequences) {
+        zero_errors_add(&errors,
+                        "-y: %s was trained with --seed %llu and %llu sequences a step, this run has %llu and "
+                        "%llu: its data would go on in another order; use the same",
+                        path, (unsigned long long)progress.seed, (unsigned long long)progress.sequences,
+                        (unsigned long long)r->progress.seed, (unsigned long long)r->progress.sequences);
+      }
+      r->progress = progress;
+    } else if (count == 0) {
+      for (int i = 0; i < found.count; i++) zero_errors_add(&errors, "-y: %s", found.lines[i]);
+      if (found.count == 0) zero_errors_add(&errors, "-y: no checkpoint in %s is whole", o->out);
+    } else if (main_rank(r)) {
+      for (int i = 0; i < found.count; i++) printf("note: %s; trying an older one\n", found.lines[i]);
+    }
+  }
+  zero_free(steps);
+  zero_errors_check(&errors, r->comm);
+  if (main_rank(r) && loaded) printf("resumed from %s\n", path);
+  if (main_rank(r) && !loaded) printf("note: -y 1: no checkpoint in %s, starting at step 0\n", o->out);
+}
+
+// ----------------------------------------------------------------------------
 // The loop
+
+static volatile sig_atomic_t stop_requested;
+
+static void request_stop(int signal_number) {
+  (void)signal_number;
+  stop_requested = 1;
+}
+
+// SIGINT and SIGTERM finish the step; SIGUSR1 too, which mpirun hands on (scripts/run.sh sends that one).
+static void catch_signals(void) {
+  static const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = request_stop;
+  action.sa_flags = SA_RESTART;
+  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+    if (sigaction(signals[i], &action, NULL) != 0) zero_fatal("signal %d cannot be caught", signals[i]);
+  }
+}
 
 static void print_step(const Run *r, size_t step, double loss, ZeroStep done, double lr, double seconds,
                        double left) {
@@ -641,10 +791,13 @@ static void print_step(const Run *r, size_t step, double loss, ZeroStep done, do
   double flops_per_token =
       6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)r->T;
   long minutes = (long)(left / 60.0);
+  char scale[32] = "";
+  if (r->zero.type == ZERO_F16) snprintf(scale, sizeof scale, " | scale %g", done.scale);
   printf(
-      "step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld left%s\n",
+      "step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld "
+      "left%s%s\n",
       step + 1, r->steps, loss, done.norm, lr, seconds * 1e3, tokens,
-      100.0 * tokens * flops_per_token / r->peak_flops, minutes, (long)left - 60 * minutes,
+      100.0 * tokens * flops_per_token / r->peak_flops, minutes, (long)left - 60 * minutes, scale,
       done.skipped ? " | skipped" : "");
   fflush(stdout);
 }
@@ -667,18 +820,22 @@ static void evaluate(Run *r, size_t step) {
 static void train(Run *r) {
   const Options *o = &r->options;
   double busy = 0.0, busy_at_print = 0.0; // seconds spent in training steps
-  size_t printed_step = 0;
-  for (size_t step = 0; step <= r->steps; step++) {
+  size_t first = (size_t)r->progress.step, printed_step = first, step = first;
+  int stop = 0;
+  for (; step <= r->steps; step++) {
     evaluate(r, step);
     if (step == r->steps) break;
     double start = now(), loss = 0.0;
-    double lr = schedule_lr(&r->schedule, step);
+    size_t at = schedule_counts_applied(&r->schedule) ? zero_steps_applied(r->model.engine) : step;
+    double lr = schedule_lr(&r->schedule, at), beta1, beta2;
+    if (schedule_betas(&r->schedule, at, &beta1, &beta2)) zero_set_betas(r->model.engine, beta1, beta2);
     ZeroStep done = train_step(r, step, (float)lr, &loss);
     busy += now() - start;
     zero_process_peak();
+    stop = on_any_rank(r, stop_requested);
     if (main_rank(r)) {
       logger_train(r->log, step, loss, lr, done.norm);
-      if ((step + 1) % (size_t)o->log_every == 0 || step + 1 == r->steps || step == 0) {
+      if ((step + 1) % (size_t)o->log_every == 0 || step + 1 == r->steps || step == first || stop) {
         double seconds = (busy - busy_at_print) / (double)(step + 1 - printed_step);
         print_step(r, step, loss, done, lr, seconds, seconds * (double)(r->steps - step - 1));
         busy_at_print = busy;
@@ -689,19 +846,46 @@ static void train(Run *r) {
       unsigned long long hash = zero_state_hash(r->model.engine);
       if (main_rank(r)) printf("step %zu state %016llx\n", step + 1, hash);
     }
+    int due =
+        o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == r->steps || stop);
+    if (due) save_checkpoint(r, step + 1);
+    if (stop) break;
   }
-  if (main_rank(r)) printf("trained %zu steps in %.1f s\n", r->steps, busy);
+  if (!main_rank(r)) return;
+  if (stop)
+    printf("stopped by a signal after step %zu%s\n", step + 1,
+           o->checkpoint_every > 0 ? "" : ", nothing saved: no -n");
+  printf("trained %zu steps in %.1f s\n", (stop ? step + 1 : r->steps) - first, busy);
+}
+
+// Rank 0. A resumed run goes on with its log; a new one moves what is there aside.
+static void open_log(Run *r) {
+  const Options *o = &r->options;
+  if (!o->out) return;
+  if (o->resume) {
+    r->log = logger_resume(o->out, (size_t)r->progress.step);
+    return;
+  }
+  r->log = logger_open(o->out);
+  char problem[PROBLEM_BYTES];
+  if (checkpoint_move_aside(o->out, problem, sizeof problem) != 0) zero_fatal("-o %s: %s", o->out, problem);
 }
 
 static void start_run(Run *r, GPT2Bin *bin) {
   const Options *o = &r->options;
   r->steps = o->steps >= 0 ? (size_t)o->steps : dataloader_windows(r->train) / r->sequences;
-  r->schedule.lr = o->lr;
-  r->schedule.warmup = (size_t)o->warmup;
-  r->schedule.total = r->steps;
-  r->schedule.final_fraction = o->final_fraction;
-  if (schedule_parse(o->schedule, &r->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
-  r->sample_state = SAMPLE_SEED;
+  if (!schedule_from_file(&r->file, &r->table, o->lr, r->steps, &r->schedule)) {
+    r->schedule.lr = o->lr;
+    r->schedule.warmup = (size_t)o->warmup;
+    r->schedule.total = r->steps;
+    r->schedule.final_fraction = o->final_fraction;
+    if (schedule_parse(o->schedule, &r->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
+  }
+  r->progress.sample_state = SAMPLE_SEED;
+  r->progress.seed = (uint64_t)o->seed;
+  r->progress.sequences = r->sequences;
+  outliers_init(&r->progress.loss);
+  outliers_init(&r->progress.norm);
   r->inputs = (int *)zero_malloc(r->B * r->T * sizeof(int), ZERO_MEM_OTHER);
   r->targets = (int *)zero_malloc(r->B * r->T * sizeof(int), ZERO_MEM_OTHER);
   r->micro_losses = (double *)zero_malloc(r->micro_steps * sizeof(double), ZERO_MEM_OTHER);
@@ -714,11 +898,12 @@ static void start_run(Run *r, GPT2Bin *bin) {
   } else {
     gpt2_init(&r->model, (uint64_t)o->seed);
   }
+  if (o->resume) resume(r);
   zero_print_memory(r->model.engine, stdout);
   r->peak_flops = measure_peak(r);
   if (main_rank(r)) {
     printf("matrix multiply peak: %.1f GFLOP/s, all ranks\n", r->peak_flops * 1e-9);
-    if (o->out) r->log = logger_open(o->out);
+    open_log(r);
     fflush(stdout);
   }
 }
@@ -734,6 +919,7 @@ static void end_run(Run *r) {
   zero_free(r->inputs);
   zero_free(r->targets);
   zero_free(r->micro_losses);
+  zero_config_file_free(&r->file);
 }
 
 int main(int argc, char **argv) {
@@ -759,6 +945,7 @@ int main(int argc, char **argv) {
   zero_errors_check(&errors, run.comm);
   // Once more for the notices, now that they can come from one rank and once.
   if (main_rank(&run)) flags_parse(table->flags, table->count, argc, argv, table->given, &errors, stdout);
+  catch_signals();
   start_run(&run, bin);
   train(&run);
   end_run(&run);

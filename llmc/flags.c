@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../zero/words.h"
+
 enum { LONGEST_FLAG = 64 }; // of names that are compared for suggestions
 
 // ---------------------------------------------------------------------------------------------------
@@ -25,29 +27,8 @@ static const Flag *find_flag(const Flag *flags, size_t count, const char *name, 
   return NULL;
 }
 
-static size_t min3(size_t a, size_t b, size_t c) {
-  size_t least = a < b ? a : b;
-  return least < c ? least : c;
-}
-
-// Levenshtein distance of two flags without their dashes and without case; both at most LONGEST_FLAG long.
-static size_t edit_distance(const char *a, const char *b) {
-  a += strspn(a, "-");
-  b += strspn(b, "-");
-  const size_t columns = strlen(b);
-  size_t row[LONGEST_FLAG + 1];
-  for (size_t j = 0; j <= columns; j++) row[j] = j;
-  for (size_t i = 1; a[i - 1] != '\0'; i++) {
-    size_t diagonal = row[0]; // distance of the prefixes without their last characters
-    row[0] = i;
-    for (size_t j = 1; j <= columns; j++) {
-      const int differ = tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]);
-      const size_t best = min3(row[j] + 1, row[j - 1] + 1, diagonal + (size_t)differ);
-      diagonal = row[j];
-      row[j] = best;
-    }
-  }
-  return row[columns];
+static const char *without_dashes(const char *flag) {
+  return flag + strspn(flag, "-");
 }
 
 // The known flag that is nearest to what was written, or NULL. A third of the letters may differ, so that
@@ -64,7 +45,7 @@ static const char *nearest_flag(const Flag *flags, size_t count, const char *arg
     const char *const spellings[2] = {flags[i].name, flags[i].alias};
     for (int k = 0; k < 2; k++) {
       if (flags[i].name == NULL || spellings[k] == NULL || strlen(spellings[k]) > LONGEST_FLAG) continue;
-      const size_t distance = edit_distance(spellings[k], name);
+      const size_t distance = zero_edit_distance(without_dashes(spellings[k]), without_dashes(name));
       if (distance < least) {
         least = distance;
         nearest = spellings[k];

@@ -1,8 +1,13 @@
-// llm.c's model .bin: 256 int32 of header, then 16 tensors, read by range.
+// llm.c's model .bin: 256 int32 of header, then 16 tensors, those of the blocks layer after layer. Read by range,
+// written tensor by tensor.
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../zero/half.h"
 #include "../zero/memory.h"
 #include "files.h"
 #include "gpt2_config.h"
@@ -12,7 +17,7 @@ enum {
   MODEL_MAGIC = 20240326,
   VERSION_F32 = 3,
   VERSION_BF16 = 5,
-  CONVERT_ELEMENTS = 1 << 16 // bf16 elements per read
+  CONVERT_ELEMENTS = 1 << 16 // bf16 elements per read or write
 };
 static const char FIX[] = "give a model file of llm.c (gpt2_124M.bin), or a descriptor such as d12";
 
@@ -33,6 +38,8 @@ static size_t tensor_elements(const GPT2Config *config, GPT2Tensor tensor) {
 static size_t tensor_layers(const GPT2Config *config, GPT2Tensor tensor) {
   return gpt2_tensor_in_block(tensor) ? config->num_layers : 1;
 }
+
+// ---------------------------------------------------------------- reading
 
 // A negative header value becomes 0, which is out of every range.
 static size_t header_size(int value) {
@@ -107,10 +114,7 @@ static void read_bf16(const GPT2Bin *bin, GPT2Tensor tensor, size_t offset, size
   while (count > 0) {
     const size_t elements = count < CONVERT_ELEMENTS ? count : CONVERT_ELEMENTS;
     read_bytes(bin, tensor, piece, elements * sizeof *piece, offset);
-    for (size_t i = 0; i < elements; i++) {
-      const uint32_t bits = (uint32_t)piece[i] << 16; // bf16 is the upper half of an fp32
-      memcpy(&out[i], &bits, sizeof bits);
-    }
+    for (size_t i = 0; i < elements; i++) out[i] = zero_bf16_to_f32(piece[i]);
     offset += elements * sizeof *piece;
     out += elements;
     count -= elements;
@@ -137,4 +141,106 @@ void gpt2_bin_close(GPT2Bin *bin) {
   close(bin->fd);
   zero_free(bin->path);
   zero_free(bin);
+}
+
+// ---------------------------------------------------------------- writing
+
+// After the first failure nothing more is written, but the ranks go on together to the end.
+typedef struct {
+  int fd;
+  ZeroType type;
+  int error; // errno of what failed, 0: nothing has
+  size_t written;
+} Writer;
+
+static void write_bytes(Writer *writer, const void *data, size_t bytes) {
+  const char *next = data;
+  while (bytes > 0 && writer->error == 0) {
+    const ssize_t put = write(writer->fd, next, bytes);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) {
+      writer->error = put < 0 ? errno : EIO;
+      return;
+    }
+    next += put;
+    bytes -= (size_t)put;
+    writer->written += (size_t)put;
+  }
+}
+
+static void write_header(Writer *writer, const GPT2Config *config) {
+  const int header[LLMC_HEADER_INTS] = {MODEL_MAGIC,
+                                        writer->type == ZERO_F32 ? VERSION_F32 : VERSION_BF16,
+                                        (int)config->max_seq_len,
+                                        (int)config->vocab_size,
+                                        (int)config->num_layers,
+                                        (int)config->num_heads,
+                                        (int)config->channels,
+                                        (int)config->padded_vocab_size};
+  write_bytes(writer, header, sizeof header);
+}
+
+// half: (CONVERT_ELEMENTS)
+static void write_values(Writer *writer, const float *values, size_t count, uint16_t *half) {
+  if (writer->type == ZERO_F32) {
+    write_bytes(writer, values, count * sizeof *values);
+    return;
+  }
+  while (count > 0) {
+    const size_t elements = count < CONVERT_ELEMENTS ? count : CONVERT_ELEMENTS;
+    for (size_t i = 0; i < elements; i++) half[i] = zero_f32_to_bf16(values[i]);
+    write_bytes(writer, half, elements * sizeof *half);
+    values += elements;
+    count -= elements;
+  }
+}
+
+// Disk, close. A file that is not whole is emptied: it holds no space on a disk that may be full.
+static void finish_file(Writer *writer) {
+  if (writer->error == 0 && fsync(writer->fd) != 0) writer->error = errno;
+  if (writer->error != 0 && writer->written > 0 && ftruncate(writer->fd, 0) != 0) {
+    fprintf(stderr, "note: what was written of the model cannot be removed: %s\n", strerror(errno));
+  }
+  if (close(writer->fd) != 0 && writer->error == 0) writer->error = errno;
+}
+
+static size_t largest_tensor(const GPT2Config *config) {
+  size_t largest = 0;
+  for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
+    const size_t elements = tensor_elements(config, (GPT2Tensor)t);
+    if (elements > largest) largest = elements;
+  }
+  return largest;
+}
+
+int gpt2_bin_write(const char *path, const GPT2Config *config, ZeroType type, GPT2Read *read, void *ctx,
+                   char *problem, size_t problem_bytes) {
+  if (type != ZERO_F32 && type != ZERO_BF16) {
+    zero_fatal("a model file of llm.c is fp32 or bf16, not %s", zero_type_name(type));
+  }
+  Writer writer = {.fd = -1, .type = type};
+  float *values = NULL;
+  uint16_t *half = NULL;
+  if (path) {
+    values = zero_malloc(largest_tensor(config) * sizeof *values, ZERO_MEM_OTHER);
+    half = zero_malloc(CONVERT_ELEMENTS * sizeof *half, ZERO_MEM_OTHER);
+    writer.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (writer.fd < 0) writer.error = errno;
+    write_header(&writer, config);
+  }
+  for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
+    const GPT2Tensor tensor = (GPT2Tensor)t;
+    for (size_t layer = 0; layer < tensor_layers(config, tensor); layer++) {
+      read(ctx, tensor, layer, values);
+      if (path) write_values(&writer, values, tensor_elements(config, tensor), half);
+    }
+  }
+  if (writer.fd >= 0) finish_file(&writer);
+  zero_free(values);
+  zero_free(half);
+  if (writer.error == 0) return 0;
+  snprintf(problem, problem_bytes,
+           "%s: the model cannot be written, at byte %zu: %s; make room or give another folder", path, writer.written,
+           strerror(writer.error));
+  return -1;
 }

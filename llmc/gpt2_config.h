@@ -1,5 +1,6 @@
 // The shape of a GPT-2: from a descriptor (d12, gpt2:d12, L=4,H=4,C=128,T=64,V=256) or from llm.c's model
-// .bin file (magic 20240326; version 3 fp32, 5 bf16), whose weights are read by range.
+// .bin file (magic 20240326; version 3 fp32, 5 bf16), whose weights are read by range. Such a file can be written
+// too.
 #ifndef LLMC_GPT2_CONFIG_H
 #define LLMC_GPT2_CONFIG_H
 
@@ -62,6 +63,17 @@ typedef struct GPT2Bin GPT2Bin;
 GPT2Bin *gpt2_bin_open(const char *path, GPT2Config *, ZeroErrors *errors);
 void gpt2_bin_read(const GPT2Bin *, GPT2Tensor, size_t layer, size_t first, size_t count, float *out);
 void gpt2_bin_close(GPT2Bin *);
+
+// Brings a whole tensor of one layer (0 for tensors outside the blocks) to the rank that writes, as fp32.
+// out: (rows, cols) of gpt2_tensor_shape; NULL on the ranks that do not write.
+typedef void GPT2Read(void *ctx, GPT2Tensor tensor, size_t layer, float *out);
+// Writes a .bin file of a shape that gpt2_config_parse accepts. Makes the same calls of `read` on every rank, so
+// `read` may be collective. path: NULL on all ranks but the one that writes. type: ZERO_F32, or ZERO_BF16, to which
+// values are rounded to nearest, ties to even. The file is flushed to the disk.
+// Returns 0. Where the file cannot be written, the writing rank alone gets -1 and the reason, file included, in
+// `problem`; the incomplete file is emptied.
+int gpt2_bin_write(const char *path, const GPT2Config *, ZeroType type, GPT2Read *read, void *ctx, char *problem,
+                   size_t problem_bytes);
 
 #ifdef __cplusplus
 }

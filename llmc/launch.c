@@ -3,6 +3,7 @@
 #include "launch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -102,7 +103,13 @@ static int set_default(const char *name, const char *value) {
 static void execute_again(int threads, char **argv) {
   char guard[32];
   snprintf(guard, sizeof guard, "%ld %d", (long)getpid(), threads);
-  if (setenv(GUARD, guard, 1) == 0) execv("/proc/self/exe", argv);
+  // By its own path rather than /proc/self/exe, whose name, exe, is what ps and pkill would then see.
+  char path[PATH_MAX];
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (length > 0 && setenv(GUARD, guard, 1) == 0) {
+    path[length] = '\0';
+    execv(path, argv);
+  }
   fprintf(stderr, "notice: the program cannot execute itself to set up its threads: %s\n", strerror(errno));
 }
 

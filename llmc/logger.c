@@ -93,15 +93,44 @@ static void move_aside(const char *path) {
   zero_free(aside);
 }
 
-Logger *logger_open(const char *dir) {
+static Logger *new_logger(const char *dir) {
   make_directories(dir);
   Logger *logger = zero_malloc(sizeof *logger, ZERO_MEM_OTHER);
   const size_t bytes = strlen(dir) + 1 + sizeof LOG_NAME;
   logger->path = zero_malloc(bytes, ZERO_MEM_OTHER);
   snprintf(logger->path, bytes, "%s/%s", dir, LOG_NAME);
+  return logger;
+}
+
+Logger *logger_open(const char *dir) {
+  Logger *logger = new_logger(dir);
   move_aside(logger->path);
   logger->file = fopen(logger->path, "w");
   if (logger->file == NULL) zero_fatal("%s: cannot be created: %s", logger->path, strerror(errno));
+  return logger;
+}
+
+// Where the lines of `step` and later ones begin: lines are in the order of steps.
+static long end_of_earlier_steps(FILE *file, size_t step) {
+  char line[256];
+  long end = 0;
+  while (fgets(line, sizeof line, file) != NULL) {
+    size_t at = 0;
+    if (sscanf(line, "s:%zu ", &at) == 1 && at >= step) return end;
+    end = ftell(file);
+  }
+  return end;
+}
+
+Logger *logger_resume(const char *dir, size_t step) {
+  Logger *logger = new_logger(dir);
+  logger->file = fopen(logger->path, "r+");
+  if (logger->file == NULL && errno == ENOENT) logger->file = fopen(logger->path, "w");
+  if (logger->file == NULL) zero_fatal("%s: cannot be opened: %s", logger->path, strerror(errno));
+  const long end = end_of_earlier_steps(logger->file, step);
+  if (end < 0 || fseek(logger->file, end, SEEK_SET) != 0 || ftruncate(fileno(logger->file), end) != 0) {
+    zero_fatal("%s: cannot be cut back to step %zu: %s", logger->path, step, strerror(errno));
+  }
   return logger;
 }
 

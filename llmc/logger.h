@@ -17,6 +17,8 @@ void logger_check(const char *dir, const char *flag, ZeroErrors *errors);
 // Creates dir and dir/main.log; an existing log is moved aside to main.log.1, .2, … (the first free number),
 // with a line on stdout. Call on rank 0 alone, after the start-up checks. Ends all ranks on failure.
 Logger *logger_open(const char *dir);
+// To go on with dir/main.log from this step: its lines of that step and later ones are dropped.
+Logger *logger_resume(const char *dir, size_t step);
 void logger_train(Logger *, size_t step, double loss, double lr, double norm); // step from 0; NULL logger: no-op
 void logger_val(Logger *, size_t step, double loss);
 void logger_close(Logger *);

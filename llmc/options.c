@@ -11,8 +11,7 @@ static void set_defaults(Options *o) {
   o->model = "d12";
   o->schedule = "cosine";
   o->dtype = "fp32";
-  o->micro_batch = 4;
-  o->seq_len = o->total_batch = o->steps = -1;
+  o->micro_batch = o->seq_len = o->total_batch = o->steps = -1;
   o->val_every = o->val_batches = o->sample_every = 20;
   o->sample_tokens = 64;
   o->seed = 42;
@@ -57,17 +56,33 @@ void options_init(Options *o, OptionTable *table) {
        "tokenizer file, for samples (default: the demo's with the demo's data)");
   TEXT("-e", model, NULL, "MODEL", "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, or a model .bin (default d12)");
   TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
+  f[n++] = (Flag){"--config",
+                  "--deepspeed_config",
+                  FLAG_STRING,
+                  (void *)&o->config,
+                  0,
+                  0,
+                  NULL,
+                  "FILE",
+                  "DeepSpeed's JSON configuration; flags come before it (default: none)"};
+  INT("-n", NULL, checkpoint_every, 0, big, "checkpoint into -o every N steps and at the end; 0: never (default 0)");
+  INT("-nk", NULL, keep_last, 0, big, "keep the last N checkpoints; 0: all (default 0)");
+  INT("-nm", NULL, keep_every, 0, big, "keep those of every N-th step for ever; 0: none (default 0)");
+  INT("-y", NULL, resume, 0, 1, "1: go on from the newest checkpoint in -o, if there is one (default 0)");
   SECTION("batch");
   INT("-b", NULL, micro_batch, 1, many, "sequences of a rank's micro-batch (default 4)");
   INT("-t", NULL, seq_len, 1, many, "tokens of a sequence (default: the model's, at most 1024)");
   INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
   INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
   SECTION("optimizer");
-  TEXT("-k", schedule, "cosine|linear|constant", "NAME", "learning-rate schedule (default cosine)");
+  TEXT("-k", schedule, "cosine|linear|constant|wsd", "NAME", "learning-rate schedule (default cosine)");
   NUMBER("-l", lr, 0, rate, "learning rate (default 3e-4)");
   INT("-u", NULL, warmup, 0, big, "steps of warmup (default 0)");
   NUMBER("-q", final_fraction, 0, 1, "last learning rate as a fraction of -l (default 1)");
   NUMBER("-c", weight_decay, 0, rate, "weight decay, on 2-D tensors (default 0)");
+  NUMBER("-sl", skip_loss, 0, rate, "skip the update if the loss's z-score is above this; 0: off (default 0)");
+  NUMBER("-sg", skip_norm, 0, rate, "the same for the gradient norm (default 0)");
+  INT("-a", NULL, overfit, 0, 1, "1: train on the first batch again and again (default 0)");
   NUMBER("--beta1", beta1, 0, 1, "AdamW (default 0.9)");
   NUMBER("--beta2", beta2, 0, 1, "AdamW (default 0.95)");
   NUMBER("--eps", eps, 0, 1, "AdamW (default 1e-8)");

@@ -17,11 +17,13 @@ extern "C" {
 #define DEMO_TOKENIZER "data/demo_tokenizer.bin"
 
 typedef struct {
-  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype;
+  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype, *config;
   int64_t micro_batch;          // sequences
   int64_t seq_len, total_batch; // tokens; -1: not given
   int64_t steps;                // -1: one epoch
   int64_t warmup, val_every, val_batches, sample_every, sample_tokens;
+  int64_t checkpoint_every, keep_last, keep_every, resume, overfit;
+  double skip_loss, skip_norm; // z-scores; 0: off
   int64_t stage, seed, threads, deterministic, hash_every, log_every;
   double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
   int help, version;

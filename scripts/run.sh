@@ -46,12 +46,18 @@ if [ -e /.dockerenv ] || [ -e /run/.containerenv ]; then
 fi
 
 # --bind-to none: the program places its own threads. --quiet: the program's own error lines say it all.
-# In the background, so that a signal to this script reaches mpirun, which then ends the ranks.
+# In the background, so that a signal to this script reaches mpirun. The first one asks the ranks to stop: USR1, which
+# mpirun hands on to them (train_gpt2 finishes its step, saves and exits with 0; a program that does not know it ends).
+# A second one ends them.
 mpirun --quiet --oversubscribe --bind-to none -np "$ranks" "$program" "$@" <&0 &
 launcher=$!
 stopped=0
-trap 'stopped=130; kill -TERM "$launcher" 2> /dev/null' INT
-trap 'stopped=143; kill -TERM "$launcher" 2> /dev/null' TERM HUP
+stop() { # stop CODE
+  if [ "$stopped" = 0 ]; then kill -USR1 "$launcher" 2> /dev/null; else kill -TERM "$launcher" 2> /dev/null; fi
+  stopped=$1
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
 wait "$launcher"
 code=$?
 while kill -0 "$launcher" 2> /dev/null; do # a trapped signal ended the wait early
@@ -59,7 +65,7 @@ while kill -0 "$launcher" 2> /dev/null; do # a trapped signal ended the wait ear
   code=$?
 done
 
-if [ "$stopped" != 0 ]; then
+if [ "$stopped" != 0 ] && [ "$code" != 0 ]; then
   code=$stopped
 elif [ "$code" -gt 128 ]; then
   signal=$(kill -l "$code" 2> /dev/null || echo "$((code - 128))")

@@ -1,4 +1,4 @@
-// Schedules, random numbers, sampling, the log and the tokenizer.
+// Random numbers, sampling, the log and the tokenizer.
 #include <math.h>
 #include <omp.h>
 #include <signal.h>
@@ -8,7 +8,6 @@
 #include "../../llmc/logger.h"
 #include "../../llmc/random.h"
 #include "../../llmc/sampler.h"
-#include "../../llmc/schedulers.h"
 #include "../../llmc/tokenizer.h"
 #include "check.h"
 
@@ -24,70 +23,6 @@ static int teardown(void **state) {
   (void)state;
   check_remove_dir(dir);
   return 0;
-}
-
-// ---------------------------------------------------------------------------------------------------
-// Schedules. The expected rates are given to eight digits.
-
-static void check_rate(const Schedule *schedule, size_t step, double expected) {
-  const double rate = schedule_lr(schedule, step);
-  if (fabs(rate - expected) > 1e-7 * fabs(expected)) fail_msg("step %zu: %.9g, expected %.9g", step, rate, expected);
-}
-
-static void test_cosine(void **state) {
-  (void)state;
-  const Schedule schedule = {SCHEDULE_COSINE, 1e-3, 100, 2000, 0.1};
-  check_rate(&schedule, 0, 1e-5);
-  check_rate(&schedule, 49, 5e-4);
-  check_rate(&schedule, 99, 1e-3);
-  check_rate(&schedule, 100, 1e-3);
-  check_rate(&schedule, 575, 8.6819805e-4); // a quarter: 1e-4 + 9e-4 (1 + cos 45 degrees) / 2
-  check_rate(&schedule, 1050, 5.5e-4);
-  check_rate(&schedule, 2000, 1e-4);
-  check_rate(&schedule, 3000, 1e-4); // past the end
-}
-
-static void test_linear(void **state) {
-  (void)state;
-  const Schedule schedule = {SCHEDULE_LINEAR, 1e-3, 100, 2000, 0.1};
-  check_rate(&schedule, 0, 1e-5);
-  check_rate(&schedule, 100, 1e-3);
-  check_rate(&schedule, 575, 7.75e-4);
-  check_rate(&schedule, 1050, 5.5e-4);
-  check_rate(&schedule, 2000, 1e-4);
-}
-
-static void test_constant_has_no_warmup(void **state) {
-  (void)state;
-  const Schedule schedule = {SCHEDULE_CONSTANT, 3e-4f, 100, 2000, 0.1f};
-  check_rate(&schedule, 0, 3e-4);
-  check_rate(&schedule, 1999, 3e-4);
-}
-
-static void test_warmup_as_long_as_the_run(void **state) {
-  (void)state;
-  for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_LINEAR; kind++) {
-    const Schedule schedule = {(ScheduleKind)kind, 1e-3f, 10, 10, 0.5f};
-    check_rate(&schedule, 9, 1e-3);
-    check_rate(&schedule, 10, 5e-4);
-    const Schedule longer = {(ScheduleKind)kind, 1e-3f, 20, 10, 0.5f};
-    check_rate(&longer, 9, 5e-4);
-    check_rate(&longer, 25, 5e-4);
-  }
-}
-
-static void test_schedule_names(void **state) {
-  (void)state;
-  ScheduleKind kind = SCHEDULE_CONSTANT;
-  assert_int_equal(schedule_parse("cosine", &kind), 0);
-  assert_int_equal(kind, SCHEDULE_COSINE);
-  assert_int_equal(schedule_parse("linear", &kind), 0);
-  assert_int_equal(kind, SCHEDULE_LINEAR);
-  assert_int_equal(schedule_parse("constant", &kind), 0);
-  assert_int_equal(kind, SCHEDULE_CONSTANT);
-  assert_int_equal(schedule_parse("cos", &kind), -1);
-  assert_int_equal(schedule_parse("", &kind), -1);
-  assert_string_equal(schedule_names(), "cosine, linear, constant");
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -423,11 +358,6 @@ static void test_bad_tokenizers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_cosine),
-      cmocka_unit_test(test_linear),
-      cmocka_unit_test(test_constant_has_no_warmup),
-      cmocka_unit_test(test_warmup_as_long_as_the_run),
-      cmocka_unit_test(test_schedule_names),
       cmocka_unit_test(test_philox_known_answers),
       cmocka_unit_test(test_normal_values),
       cmocka_unit_test(test_normal_is_the_same_however_cut),

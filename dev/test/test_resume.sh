@@ -1,0 +1,137 @@
+#!/usr/bin/env bash
+# Runs that stop and go on, as a user starts them: the state hash and main.log of the uninterrupted run, in every type,
+# at every stage, in the middle of an epoch; stopping by a signal; damaged checkpoints; outliers; the configuration file.
+set -u
+# shellcheck source=dev/test/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+long=${1:-}
+
+token_file train.bin 3000 80
+token_file val.bin 400 80
+# 93 windows, 8 a step: the epoch ends within step 12, the run goes on into the second.
+flags=(-e L=2,H=2,C=64,T=32,V=80 -i train.bin -j val.bin -b 2 -t 32 -x 16 -v 4 -m -1 -s 0 -d 256 -u 3 --state-hash 16)
+
+# resumed TYPE STAGE: stops after step 9 by leaving only that checkpoint, goes on at the same number of ranks.
+resumed() {
+  local type=$1 stage=$2 whole rest
+  rm -rf whole parts
+  whole=$("$run" 2 "$train" "${flags[@]}" --dtype "$type" -z "$stage" -o whole | grep '^step.*state') || return 1
+  "$run" 2 "$train" "${flags[@]}" --dtype "$type" -z "$stage" -o parts -n 9 > log 2>&1 || return 1
+  rm -rf parts/step_00000016
+  rest=$("$run" 2 "$train" "${flags[@]}" --dtype "$type" -z "$stage" -o parts -y 1 | grep '^step.*state') || return 1
+  why="no state hash" && [ -n "$whole" ] && is "state" "$rest" "$whole" &&
+    is "main.log" "$(cat parts/main.log)" "$(cat whole/main.log)" && is "lines" "$(grep -c trl whole/main.log)" 16
+}
+
+# elsewhere: a checkpoint of 2 ranks at stage 1 goes on with 4 ranks at stage 3.
+elsewhere() {
+  local whole rest
+  rm -rf whole parts
+  whole=$("$train" "${flags[@]}" -o whole | grep '^step.*state')
+  "$run" 2 "$train" "${flags[@]}" -z 1 -o parts -n 9 > log 2>&1 || return 1
+  rm -rf parts/step_00000016
+  rest=$("$run" 4 "$train" "${flags[@]}" -z 3 -o parts -y 1 | grep '^step.*state') || return 1
+  is "state" "$rest" "$whole" && is "main.log" "$(cat parts/main.log)" "$(cat whole/main.log)"
+}
+
+damaged() {
+  rm -rf parts
+  "$train" "${flags[@]}" -o parts -n 4 > log 2>&1 || return 1
+  truncate -s -100 parts/step_00000016/state.zero
+  "$train" "${flags[@]}" -o parts -y 1 > log 2>&1 || return 1
+  has "output" "$(cat log)" "resumed from parts/step_00000012/state.zero" || return 1
+  has "note" "$(grep note log)" "step_00000016/state.zero" || return 1
+  for step in 04 08 12; do rm -rf "parts/step_000000$step"; done
+  local before code
+  before=$(find parts | sort)
+  "$train" "${flags[@]}" -o parts -y 1 > log 2>&1
+  code=$?
+  is "exit code" $code 1 && has "error" "$(grep '^error: ' log)" "step_00000016/state.zero" &&
+    is "files after it" "$(find parts | sort)" "$before"
+}
+
+other_shape() {
+  rm -rf parts
+  "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
+  "$train" "${flags[@]}" -e L=2,H=2,C=32,T=32,V=80 -o parts -y 1 > log 2>&1
+  is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "state.zero"
+}
+
+model_file() { # the checkpoint's model.bin starts a run with the loss that the run ended with
+  rm -rf parts
+  "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
+  local ended began
+  ended=$(grep 'val loss' log | tail -n 1)
+  began=$("$train" "${flags[@]}" -e parts/step_00000016/model.bin -x 0 | grep 'val loss' | head -n 1)
+  is "validation loss" "$began" "$ended"
+}
+
+signal() { # signal NAME HOW
+  rm -rf parts
+  local long_run=("${flags[@]}" -x 1000000 -v 0 --log-every 100000 -o parts -n 1000000) code pid
+  if [ "$2" = alone ]; then "$train" "${long_run[@]}" > log 2>&1 & else "$run" 2 "$train" "${long_run[@]}" > log 2>&1 & fi
+  pid=$!
+  for _ in $(seq 100); do
+    grep -q '^step ' log && break
+    sleep 0.1
+  done
+  kill -s "$1" $pid
+  wait $pid
+  code=$?
+  is "exit code, after $(tail -n 1 log)" $code 0 && has "output" "$(cat log)" "stopped by a signal after step" &&
+    is "checkpoints" "$(find parts -name state.zero | wc -l)" 1
+}
+
+overfit() {
+  local first last
+  "$train" "${flags[@]}" -a 1 -x 60 -l 3e-3 -v 0 -o over > log 2>&1 || return 1
+  first=$(sed -n 's/^s:0 trl:\([0-9.]*\).*/\1/p' over/main.log)
+  last=$(sed -n 's/^s:59 trl:\([0-9.]*\).*/\1/p' over/main.log)
+  why="loss of one batch went from $first to $last" && awk "BEGIN { exit !($last < 0.6 * $first) }"
+}
+
+config_file() { # the article's file runs as it stands
+  cat > ds.json <<'JSON'
+{
+  "train_batch_size": 32,
+  "gradient_accumulation_steps": 1,
+  "zero_optimization": {
+    "stage": 0,
+    "offload_optimizer": false,
+    "offload_param": false,
+    "overlap_comm": true
+  }
+}
+JSON
+  "$run" 4 "$train" -e L=2,H=2,C=64,T=32,V=80 -i train.bin -t 32 -x 2 -v 0 -s 0 --config ds.json > log 2>&1
+  is "exit code" $? 0 && has "run" "$(grep '^run: ' log)" "batch 32 = 8 x 1 x 4" &&
+    is "warnings" "$(grep -c 'without effect here' log)" 1
+}
+
+fp16_file() { # a scale that overflows: skipped steps, then training
+  printf '{"fp16": {"enabled": true, "initial_scale_power": 40, "hysteresis": 1}}' > fp16.json
+  "$run" 2 "$train" "${flags[@]}" --config fp16.json -x 30 -v 0 > log 2>&1
+  is "exit code" $? 0 && has "first step" "$(grep '^step  *1/' log)" "skipped" &&
+    why="the last step is still skipped" && ! grep '^step  *30/' log | grep -q skipped
+}
+
+types=(fp32)
+[ "$long" = --long ] && types=(fp32 bf16 fp16)
+for type in "${types[@]}"; do
+  for stage in 0 1 2 3; do test_case "resume: $type, stage $stage" resumed "$type" $stage; done
+done
+if [ "$long" != --long ]; then
+  test_case "resume: bf16, stage 3" resumed bf16 3
+  test_case "resume: fp16, stage 2" resumed fp16 2
+fi
+test_case "resume at other ranks and stage" elsewhere
+test_case "damaged checkpoints" damaged
+test_case "a checkpoint of another shape" other_shape
+test_case "model.bin of a checkpoint" model_file
+test_case "SIGTERM, one rank" signal TERM alone
+test_case "SIGINT, one rank" signal INT alone
+test_case "SIGTERM, two ranks" signal TERM ranks
+test_case "one batch again and again" overfit
+test_case "--config: the article's file" config_file
+test_case "--config: fp16 with overflow" fp16_file
+finish
