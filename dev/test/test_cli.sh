@@ -121,9 +121,25 @@ bad_flags() {
     refused 1 "-b: 0 is out of range" -- -b 0 && refused 1 "-c: -1 is out of range" -- -c -1 &&
     refused 1 "-k: 'square'" "cosine|linear|constant" -- -k square && refused 1 "--help: takes no value" -- --help=1
 }
-not_in_this_version() {
-  refused 1 "dtype" bf16 -- --dtype bf16 && refused 1 "dtype" fp16 -- --dtype fp16 &&
-    refused 1 "deterministic" -- --deterministic 0
+bad_config_file() {
+  printf '{ "train_batch_size": 4,\n  "fp16": { "enabled": tru }\n}\n' > broken.json
+  printf '{"train_batch_size": 4, "train_batch_size": 8}' > double.json
+  printf '{"train_batchsize": 4}' > unknown.json
+  printf '{"fp16": {"enabled": true}, "bf16": {"enabled": true}}' > both.json
+  printf '{"train_batch_size": 33, "train_micro_batch_size_per_gpu": 17, "gradient_accumulation_steps": 2}' > triple.json
+  printf '{"zero_optimization": {"stage": "three"}}' > word.json
+  refused 1 "none.json" -- --config none.json && refused 1 "broken.json:2:24" -- --config broken.json &&
+    refused 1 "double.json" "train_batch_size" -- --config double.json &&
+    refused 1 "unknown.json" "train_batchsize" "train_batch_size" -- --deepspeed_config unknown.json &&
+    refused 1 "both.json" fp16 bf16 -- --config both.json && refused 1 "word.json" "stage" -- --config word.json &&
+    refused 1 "dtype" -- --dtype fp8 || return 1
+  # without -b, which would replace the file's own triple
+  ends 1 "$train" -e L=1,H=2,C=32,T=32,V=80 -i train.bin -t 32 -x 1 -v 0 -s 0 --config triple.json &&
+    errors_are 1 "Check batch related parameters" "33 != 17 * 2 * 1"
+}
+no_folder() {
+  ends 1 "$train" "${base[@]}" -n 1 && errors_are 1 "-n: checkpoints need a folder" &&
+    ends 1 "$run" 2 "$train" "${base[@]}" -y 1 && errors_are 1 "-y: give the folder"
 }
 bad_output_folder() {
   refused 1 "-o train.bin/log" "Not a directory" -- -o train.bin/log && refused 1 "-o train.bin" "is a file" -- -o train.bin &&
@@ -143,7 +159,8 @@ several_errors() {
   refused 3 "-b: 0 is" "-l: 'x' is" "--frobnicate: unknown" -- -b 0 -l x --frobnicate 1 &&
     refused 5 "-t: found 64" "-i none.bin" "-j magic.bin" "--tokenizer none.bin" "-o train.bin" -- \
       -t 64 -i none.bin -j magic.bin --tokenizer none.bin -o train.bin &&
-    refused 3 "dtype" "deterministic" "3 heads" -- --dtype bf16 --deterministic 0 -e L=1,H=3,C=32,T=32
+    printf '{"zero_optimization": {"stage": 7}, "wings": 2}' > several.json &&
+    refused 3 "stage" "wings" "3 heads" -- --config several.json -e L=1,H=3,C=32,T=32
 }
 bad_transport() {
   ZERO_COMM=bogus refused 1 "ZERO_COMM" "'bogus'" "shm, mpi" -- || return 1
@@ -274,7 +291,8 @@ test_case "refused: tokenizer" bad_tokenizer
 test_case "refused: model file" bad_model_file
 test_case "refused: shape and batch" bad_shape
 test_case "refused: flags" bad_flags
-test_case "refused: what this version has not" not_in_this_version
+test_case "refused: configuration file" bad_config_file
+test_case "refused: checkpoints without a folder" no_folder
 test_case "refused: output folder" bad_output_folder
 test_case "refused: unwritable output folder" unwritable_output_folder
 test_case "refused: several errors, all shown" several_errors
