@@ -64,7 +64,8 @@ ZeroNorm zero_norm(ZeroEngine *e) {
   // Also the point after which no rank reads another's parameters or gradients of this step any more.
   e->comm->control_gather(e->comm, e->own_sums, e->all_sums, e->norm_offsets);
   double sum = add_chunk_sums(e, e->norm_next);
-  e->norm = (ZeroNorm){sqrt(sum) / zero_loss_scale(e), !isfinite(sum)};
+  // A NaN's sign depends on where it came from; logs are to be the same.
+  e->norm = (ZeroNorm){isnan(sum) ? NAN : sqrt(sum) / zero_loss_scale(e), !isfinite(sum)};
   e->norm_known = 1;
   return e->norm;
 }
@@ -81,9 +82,10 @@ static void end_step(ZeroEngine *e, const char *call) {
 static void update_scale(ZeroEngine *e, int overflow) {
   if (e->config.type != ZERO_F16) return;
   if (zero_loss_scaler_update(&e->scaler, overflow) != 0) {
-    zero_fatal("Current loss scale already at minimum - cannot decrease scale anymore. Exiting run. (scale %g; the "
-               "gradients overflow even so: look for a loss that is infinite or NaN, or lower the learning rate)",
-               e->scaler.scale);
+    zero_fatal(
+        "Current loss scale already at minimum - cannot decrease scale anymore. Exiting run. (scale %g; the "
+        "gradients overflow even so: look for a loss that is infinite or NaN, or lower the learning rate)",
+        e->scaler.scale);
   }
 }
 

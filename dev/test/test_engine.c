@@ -1,15 +1,18 @@
-// The engine at every stage, on any number of ranks, with the transport that ZERO_COMM names: training against
-// AdamW in double precision, gathers, initial values, overflow, resuming.
+// The engine at every stage, in every type, on any number of ranks, with the transport that ZERO_COMM names: training
+// against AdamW in double precision, gathers, initial values, overflow, loss scale, resuming, memory and traffic.
 //
 // Every rank runs every test; a test counts what is wrong on its rank and all ranks compare the sum at its end, so
 // that they pass or fail together and never leave each other waiting. Rank 0 reports.
 //
-// `test_engine --hash`: prints norm and hash of the state after each step of one global batch of 12 micro-batches,
-// for the shell to compare between numbers of ranks and transports (test_bits.sh).
+// `test_engine --hash`: prints norm and hash of the state after each step of one global batch of 12 micro-batches, in
+// each type, for the shell to compare between numbers of ranks and transports (test_bits.sh, test_calls.sh).
 #include "check.h"
 #include "fake_model.h"
 
-enum { STAGES = 4, STEPS = 5, GLOBAL_BATCH = 12, TIME_LIMIT_SECONDS = 240 };
+enum { STAGES = 4, TYPES = 3, STEPS = 5, GLOBAL_BATCH = 12, TIME_LIMIT_SECONDS = 240 };
+static const ZeroType types[TYPES] = {ZERO_F32, ZERO_BF16, ZERO_F16};
+// The initial loss scale: sums of the largest gradients stay below 65,504, the largest fp16.
+enum { SCALE_POWER = 7 };
 static const double LEARNING_RATE = 0.01;
 
 static ZeroComm *comm;
@@ -45,6 +48,14 @@ static ZeroConfig config_of(int stage) {
   zero_config_default(&config);
   config.stage = stage;
   config.weight_decay = 0.1;
+  config.loss_scaling.initial_power = SCALE_POWER;
+  return config;
+}
+
+// Gradients travel in the type too and are summed in fp32.
+static ZeroConfig config_in(ZeroType type, int stage) {
+  ZeroConfig config = config_of(stage);
+  config.type = config.wire = type;
   return config;
 }
 
@@ -59,6 +70,13 @@ static ZeroEngine *start(const ZeroConfig *config) {
 static ZeroStep train_step(ZeroEngine *e, size_t step, int micro_steps) {
   fake_backward(e, comm, step, micro_steps, 0.0f, 0);
   return zero_step(e, (float)LEARNING_RATE);
+}
+
+// The elements that this rank owns, all units.
+static size_t owned_by_me(void) {
+  size_t sum = 0;
+  for (int u = 0; u < FAKE_UNITS; u++) sum += fake_owned(u, comm->rank, comm->size);
+  return sum;
 }
 
 // A whole tensor, on every rank.
@@ -105,51 +123,111 @@ static FakeReference *new_reference(void) {
   return reference;
 }
 
-// Trains at every stage; hashes must move at each step and agree between stages.
-static void check_training(int micro_steps, ZeroConfig config) {
-  const int micro_batches = micro_steps * comm->size;
-  if (config.clip > 0.0)
-    config.clip = 4.0 * fake_norm(0, micro_batches); // the odd steps' norms are 16 times as large
-  uint64_t first_hashes[STEPS + 1];
-  for (int stage = 0; stage < STAGES; stage++) {
-    config.stage = stage;
-    ZeroEngine *e = start(&config);
-    FakeReference *reference = new_reference();
-    EXPECT(zero_num_parameters(e) == FAKE_PARAMETERS);
-    size_t clipped = 0;
-    uint64_t before = zero_state_hash(e);
-    for (size_t s = 0; s < STEPS; s++) {
-      double norm = fake_norm(s, micro_batches), factor = fake_clip_factor(&config, norm);
-      ZeroStep done = train_step(e, s, micro_steps);
-      fake_reference_step(reference, &config, s, micro_batches, (float)LEARNING_RATE);
-      // Double precision over exact sums: only the order of some 6,560 additions differs.
-      EXPECT(fabs(done.norm / norm - 1.0) < 1e-12);
-      EXPECT(fabs(done.clipped / factor - 1.0) < 1e-12);
-      EXPECT(!done.skipped);
-      EXPECT(zero_steps_applied(e) == s + 1);
-      clipped += done.clipped < 1.0;
-      uint64_t hash = zero_state_hash(e);
-      if (stage == 0) first_hashes[s] = hash;
-      EXPECT(hash == first_hashes[s] && hash != before);
-      before = hash;
+// What the engine must make of each step's gradients.
+static FakeGradients *new_gradients(const ZeroConfig *config, size_t steps, int micro_steps) {
+  FakeGradients *gradients = malloc(steps * sizeof *gradients);
+  assert_non_null(gradients);
+  float scale = config->type == ZERO_F16 ? ldexpf(1.0f, SCALE_POWER) : 1.0f;
+  for (size_t s = 0; s < steps; s++) fake_gradients(&gradients[s], config, s, micro_steps, comm->size, scale);
+  return gradients;
+}
+
+// Elements of the summed, unscaled gradient that are not exactly the expected ones.
+static size_t differing_gradients(ZeroEngine *e, const FakeGradients *expected) {
+  size_t differing = 0;
+  for (int u = 0; u < FAKE_UNITS; u++) {
+    for (int t = 0; t < fake_units[u].num_tensors; t++) {
+      const float *found = read_everywhere(e, ZERO_GRADIENT, u, t);
+      for (size_t i = 0; i < fake_count(u, t); i++) differing += (double)found[i] != expected->sum[u][t][i];
     }
-    EXPECT(clipped == (config.clip > 0.0 ? STEPS / 2 : 0));
-    expect_state(e, reference);
-    EXPECT(zero_steps_skipped(e) == 0);
-    free(reference);
-    zero_destroy(e);
+  }
+  return differing;
+}
+
+// Elements of a unit's flat buffer that are not what rank 0 reads of the master weights, rounded to the type.
+static size_t differing_parameters(ZeroEngine *e, ZeroType type, int u, const void *flat) {
+  size_t differing = 0;
+  for (int t = 0; t < fake_units[u].num_tensors; t++) {
+    const float *master = read_everywhere(e, ZERO_MASTER, u, t);
+    size_t offset = zero_offset(e, u, t);
+    for (size_t i = 0; i < fake_count(u, t); i++) {
+      differing += fake_load(flat, type, offset + i) != fake_rounded(type, master[i]);
+    }
+  }
+  return differing;
+}
+
+static void expect_parameters(ZeroEngine *e, ZeroType type) {
+  for (int u = 0; u < FAKE_UNITS; u++) {
+    EXPECT(differing_parameters(e, type, u, zero_get(e, u)) == 0);
+    zero_release(e, u);
+  }
+}
+
+// One engine's training. Hashes must move at each step and be those of the other engines that add the same numbers in
+// the same order; hashes[0] is 0 before the first of them.
+static void check_training_of(ZeroConfig config, size_t steps, int micro_steps, const FakeGradients *gradients,
+                              uint64_t *hashes) {
+  ZeroEngine *e = start(&config);
+  FakeReference *reference = hashes[0] == 0 ? new_reference() : NULL; // the others' state is the same by its hash
+  EXPECT(zero_num_parameters(e) == FAKE_PARAMETERS);
+  expect_parameters(e, config.type);
+  size_t clipped = 0;
+  uint64_t before = zero_state_hash(e);
+  for (size_t s = 0; s < steps; s++) {
+    double norm = fake_norm(&gradients[s]), factor = fake_clip_factor(&config, norm);
+    fake_backward(e, comm, s, micro_steps, 0.0f, 0);
+    ZeroNorm found = zero_norm(e);
+    // Double precision over exact sums: only the order of some 6,560 additions differs.
+    EXPECT(fabs(found.norm / norm - 1.0) < 1e-12 && !found.overflow);
+    if (s == steps - 1) EXPECT(differing_gradients(e, &gradients[s]) == 0);
+    ZeroStep done = zero_apply(e, (float)LEARNING_RATE);
+    EXPECT(done.norm == found.norm && fabs(done.clipped / factor - 1.0) < 1e-12);
+    EXPECT(!done.skipped && zero_steps_applied(e) == s + 1);
+    if (reference) fake_reference_step(reference, &config, &gradients[s], (float)LEARNING_RATE);
+    clipped += done.clipped < 1.0;
+    uint64_t hash = zero_state_hash(e);
+    if (reference) hashes[s] = hash;
+    EXPECT(hash == hashes[s] && hash != before);
+    before = hash;
+  }
+  EXPECT(clipped == (config.clip > 0.0 ? steps / 2 : 0));
+  EXPECT(zero_steps_skipped(e) == 0);
+  if (reference) expect_state(e, reference);
+  expect_parameters(e, config.type);
+  free(reference);
+  zero_destroy(e);
+}
+
+// Trains at every stage, reducing at every micro-step or, at stages 0 and 1 without `deterministic`, accumulating on
+// each rank.
+static void check_training(size_t steps, int micro_steps, ZeroConfig config) {
+  for (int local = 0; local <= 1; local++) {
+    config.stage = 0;
+    config.deterministic = !local;
+    FakeGradients *gradients = new_gradients(&config, steps, micro_steps);
+    // The odd steps' norms are 16 times as large.
+    if (config.clip > 0.0) config.clip = 4.0 * fake_norm(&gradients[0]);
+    uint64_t hashes[STEPS] = {0};
+    for (config.stage = 0; config.stage < STAGES; config.stage++) {
+      for (config.deterministic = 0; config.deterministic <= 1; config.deterministic++) {
+        if (local != (!config.deterministic && config.stage <= 1)) continue;
+        check_training_of(config, steps, micro_steps, gradients, hashes);
+      }
+    }
+    free(gradients);
   }
 }
 
 static void test_training(void **state) {
   (void)state;
-  check_training(1, config_of(0));
+  check_training(STEPS, 1, config_of(0));
   finish_test();
 }
 
 static void test_accumulation(void **state) {
   (void)state;
-  check_training(3, config_of(0));
+  check_training(STEPS, 3, config_of(0));
   finish_test();
 }
 
@@ -159,62 +237,135 @@ static void test_no_clipping_decay_on_all(void **state) {
   config.clip = 0.0;
   config.decay_all = 1;
   config.beta2 = 0.999;
-  check_training(2, config);
+  check_training(STEPS, 2, config);
   finish_test();
 }
 
-// Between norm and apply the gradient is the unclipped sum, bit by bit; zero_skip then leaves everything as it was.
-static void test_read_gradient(void **state) {
+// Compute type x wire type x accumulation type. Sums are exact in fp32 and rounded in a known order to a half type,
+// so that the expected gradients are the engine's to the bit.
+static void test_types(void **state) {
   (void)state;
-  const size_t step = 1; // one that clips
-  for (int stage = 0; stage < STAGES; stage++) {
-    ZeroConfig config = config_of(stage);
-    ZeroEngine *e = start(&config);
-    uint64_t before = zero_state_hash(e);
-    fake_backward(e, comm, step, 2, 0.0f, 0);
-    ZeroNorm norm = zero_norm(e);
-    EXPECT(norm.norm > config.clip && !norm.overflow);
-    size_t differing = 0;
-    for (int u = 0; u < FAKE_UNITS; u++) {
-      for (int t = 0; t < fake_units[u].num_tensors; t++) {
-        const float *found = read_everywhere(e, ZERO_GRADIENT, u, t);
-        for (size_t i = 0; i < fake_count(u, t); i++) {
-          differing += (double)found[i] != fake_gradient_sum(step, 2 * comm->size, u, t, i);
-        }
+  for (int type = 0; type < TYPES; type++) {
+    for (int wire = 0; wire < TYPES; wire++) {
+      for (int accumulate = 0; accumulate < TYPES; accumulate++) {
+        ZeroConfig config = config_of(0);
+        config.type = types[type];
+        config.wire = types[wire];
+        config.accumulate = types[accumulate];
+        check_training(2, 2, config);
       }
     }
-    EXPECT(differing == 0);
-    zero_skip(e);
-    EXPECT(zero_state_hash(e) == before);
-    EXPECT(zero_steps_applied(e) == 0 && zero_steps_skipped(e) == 1);
-    zero_destroy(e);
   }
   finish_test();
 }
 
-// A NaN or an infinity on one rank, in one micro-step: all ranks skip, nothing changes, and training goes on as if
-// the step had not been.
+// Between norm and apply the gradient is the unclipped, unscaled sum, bit by bit; zero_skip then leaves everything as
+// it was.
+static void test_read_gradient(void **state) {
+  (void)state;
+  const size_t step = 1; // one that clips
+  for (int type = 0; type < TYPES; type++) {
+    for (int stage = 0; stage < STAGES; stage++) {
+      ZeroConfig config = config_in(types[type], stage);
+      FakeGradients *gradients = new_gradients(&config, step + 1, 2);
+      ZeroEngine *e = start(&config);
+      uint64_t before = zero_state_hash(e);
+      fake_backward(e, comm, step, 2, 0.0f, 0);
+      ZeroNorm norm = zero_norm(e);
+      EXPECT(norm.norm > config.clip && !norm.overflow);
+      EXPECT(differing_gradients(e, &gradients[step]) == 0);
+      zero_skip(e);
+      EXPECT(zero_state_hash(e) == before);
+      EXPECT(zero_steps_applied(e) == 0 && zero_steps_skipped(e) == 1);
+      zero_destroy(e);
+      free(gradients);
+    }
+  }
+  finish_test();
+}
+
+// ---------------------------------------------------------------- overflow and loss scale
+
+// A NaN or an infinity on one rank, in one micro-step: all ranks skip, nothing changes but fp16's loss scale, and
+// training goes on as if the step had not been.
+static void check_overflow(const ZeroConfig *config, float bad) {
+  ZeroEngine *e = start(config), *without = start(config);
+  train_step(e, 0, 2);
+  uint64_t before = zero_state_hash(e);
+  float scale = zero_loss_scale(e);
+  EXPECT(scale == (config->type == ZERO_F16 ? ldexpf(1.0f, SCALE_POWER) : 1.0f));
+  fake_backward(e, comm, 1, 2, bad, comm->size - 1);
+  ZeroStep done = zero_step(e, (float)LEARNING_RATE);
+  EXPECT(done.skipped && !isfinite(done.norm) && done.scale == scale);
+  EXPECT(zero_loss_scale(e) == (config->type == ZERO_F16 ? scale / 2.0f : 1.0f));
+  EXPECT(zero_state_hash(e) == before);
+  EXPECT(zero_steps_applied(e) == 1 && zero_steps_skipped(e) == 1);
+  expect_parameters(e, config->type);
+  EXPECT(!train_step(e, 2, 2).skipped);
+  train_step(without, 0, 2);
+  train_step(without, 2, 2);
+  EXPECT(zero_state_hash(e) == zero_state_hash(without) && zero_state_hash(e) != before);
+  zero_destroy(e);
+  zero_destroy(without);
+}
+
 static void test_overflow(void **state) {
   (void)state;
   const float bad[] = {NAN, INFINITY, -INFINITY};
-  for (int stage = 0; stage < STAGES; stage++) {
-    for (size_t b = 0; b < sizeof bad / sizeof bad[0]; b++) {
-      ZeroConfig config = config_of(stage);
-      ZeroEngine *e = start(&config), *without = start(&config);
-      train_step(e, 0, 2);
-      uint64_t before = zero_state_hash(e);
-      fake_backward(e, comm, 1, 2, bad[b], comm->size - 1);
-      ZeroStep done = zero_step(e, (float)LEARNING_RATE);
-      EXPECT(done.skipped && !isfinite(done.norm));
-      EXPECT(zero_state_hash(e) == before);
-      EXPECT(zero_steps_applied(e) == 1 && zero_steps_skipped(e) == 1);
-      EXPECT(!train_step(e, 2, 2).skipped);
-      train_step(without, 0, 2);
-      train_step(without, 2, 2);
-      EXPECT(zero_state_hash(e) == zero_state_hash(without) && zero_state_hash(e) != before);
-      zero_destroy(e);
-      zero_destroy(without);
+  for (int type = 0; type < TYPES; type++) {
+    for (int stage = 0; stage < STAGES; stage++) {
+      for (int deterministic = stage <= 1 ? 0 : 1; deterministic <= 1; deterministic++) {
+        ZeroConfig config = config_in(types[type], stage);
+        config.deterministic = deterministic;
+        config.loss_scaling.hysteresis = 1;
+        check_overflow(&config, bad[(type + stage) % 3]);
+      }
     }
+  }
+  finish_test();
+}
+
+// A scale that is far too large: the ranks halve it together until the gradients fit, and the step that is then
+// applied is the one of a run that began with a scale that fits.
+static void test_scale_is_found(void **state) {
+  (void)state;
+  enum { TOO_LARGE = 24, FITS = 15 }; // the largest gradient: 5,000 * 2^-12, below 65,504 if scaled by 2^15
+  for (int stage = 0; stage < STAGES; stage++) {
+    ZeroConfig config = config_in(ZERO_F16, stage), small = config;
+    config.loss_scaling.initial_power = TOO_LARGE;
+    config.loss_scaling.hysteresis = 1;
+    ZeroEngine *e = start(&config), *fitting = start(&small);
+    int attempts = 1;
+    for (; attempts < 50 && train_step(e, 0, 1).skipped; attempts++) EXPECT(zero_steps_applied(e) == 0);
+    EXPECT(attempts == 1 + TOO_LARGE - FITS);
+    EXPECT(zero_loss_scale(e) == ldexpf(1.0f, FITS));
+    EXPECT(zero_steps_skipped(e) == TOO_LARGE - FITS && zero_steps_applied(e) == 1);
+    train_step(fitting, 0, 1);
+    EXPECT(zero_state_hash(e) == zero_state_hash(fitting));
+    zero_destroy(e);
+    zero_destroy(fitting);
+  }
+  finish_test();
+}
+
+// The step after which the scale grows applies the same update as a run whose scale does not grow, and so does the
+// next one, whose backward used the larger scale. Scales and sums are exact, so that all bits must agree.
+static void test_growth(void **state) {
+  (void)state;
+  const float used[STEPS] = {128, 128, 128, 256, 256}, after[STEPS] = {128, 128, 256, 256, 512};
+  for (int stage = 0; stage < STAGES; stage++) {
+    ZeroConfig config = config_in(ZERO_F16, stage), steady = config;
+    config.loss_scaling.window = 2;
+    ZeroEngine *e = start(&config), *same = start(&steady);
+    for (size_t s = 0; s < STEPS; s++) {
+      EXPECT(zero_loss_scale(e) == used[s] && zero_loss_scale(same) == used[0]);
+      ZeroStep done = train_step(e, s, 1), expected = train_step(same, s, 1);
+      EXPECT(done.scale == used[s] && expected.scale == used[0] && zero_loss_scale(e) == after[s]);
+      EXPECT(done.norm == expected.norm && done.clipped == expected.clipped && !done.skipped);
+      EXPECT(zero_state_hash(e) == zero_state_hash(same));
+    }
+    zero_destroy(e);
+    zero_destroy(same);
   }
   finish_test();
 }
@@ -224,8 +375,8 @@ static void test_overflow(void **state) {
 // Every element is filled on the ranks that keep it, once on each, and read back as it was.
 static void test_fill_and_read(void **state) {
   (void)state;
-  for (int stage = 0; stage < STAGES; stage++) {
-    ZeroConfig config = config_of(stage);
+  for (int run = 0; run < STAGES * TYPES; run++) {
+    ZeroConfig config = config_in(types[run / STAGES], run % STAGES);
     ZeroEngine *e = zero_initialize(&config, fake_units, FAKE_UNITS, comm, device);
     for (ZeroKind kind = ZERO_MASTER; kind <= ZERO_EXP_AVG_SQ; kind++) zero_fill(e, kind, fake_fill, &kind);
     for (ZeroKind kind = ZERO_MASTER; kind <= ZERO_EXP_AVG_SQ; kind++) {
@@ -238,6 +389,7 @@ static void test_fill_and_read(void **state) {
       }
       EXPECT(differing == 0);
     }
+    expect_parameters(e, config.type);
     zero_destroy(e);
   }
   finish_test();
@@ -274,13 +426,17 @@ static void fill_from_saved(void *ctx, int u, int t, size_t first, size_t count,
   memcpy(out, saved->values[saved->kind][u][t] + first, count * sizeof *out);
 }
 
-// State carried over from stage to stage: training goes on with the same bits.
+// State carried over from stage to stage: training goes on with the same bits, in fp16 with the same loss scale,
+// which grows at every step here.
 static void test_resume(void **state) {
   (void)state;
   Saved *saved = malloc(sizeof *saved);
   assert_non_null(saved);
-  for (int stage = 0; stage < STAGES; stage++) {
-    ZeroConfig from = config_of(stage), to = config_of((stage + 2) % STAGES);
+  for (int run = 0; run < STAGES * TYPES; run++) {
+    int stage = run % STAGES;
+    ZeroConfig from = config_in(types[run / STAGES], stage), to = from;
+    from.loss_scaling.window = 1;
+    to.stage = (stage + 2) % STAGES;
     ZeroEngine *e = start(&from), *resumed = zero_initialize(&to, fake_units, FAKE_UNITS, comm, device);
     for (size_t s = 0; s < 2; s++) train_step(e, s, 1);
     for (int kind = ZERO_MASTER; kind <= ZERO_EXP_AVG_SQ; kind++) {
@@ -295,10 +451,15 @@ static void test_resume(void **state) {
       zero_fill(resumed, saved->kind, fill_from_saved, saved);
     }
     zero_set_steps(resumed, 2, 7);
+    ZeroLossScaler scaler = zero_scaler(e);
+    zero_set_scaler(resumed, &scaler);
+    EXPECT(zero_loss_scale(e) == (from.type == ZERO_F16 ? ldexpf(1.0f, SCALE_POWER + 1) : 1.0f));
+    EXPECT(zero_loss_scale(resumed) == zero_loss_scale(e));
     EXPECT(zero_state_hash(resumed) == zero_state_hash(e));
     train_step(e, 2, 1);
     train_step(resumed, 2, 1);
     EXPECT(zero_state_hash(resumed) == zero_state_hash(e));
+    EXPECT(zero_loss_scale(resumed) == zero_loss_scale(e));
     EXPECT(zero_steps_applied(resumed) == 3 && zero_steps_skipped(resumed) == 7);
     zero_destroy(e);
     zero_destroy(resumed);
@@ -308,16 +469,6 @@ static void test_resume(void **state) {
 }
 
 // ---------------------------------------------------------------- parameters
-
-// Elements of a unit's flat buffer that differ from what rank 0 reads.
-static size_t differing_parameters(ZeroEngine *e, int u, const float *flat) {
-  size_t differing = 0;
-  for (int t = 0; t < fake_units[u].num_tensors; t++) {
-    const float *expected = read_everywhere(e, ZERO_MASTER, u, t);
-    differing += memcmp(flat + zero_offset(e, u, t), expected, fake_count(u, t) * sizeof(float)) != 0;
-  }
-  return differing;
-}
 
 // All ranks see all parameters, before and after a step, two units at a time.
 static void test_gather(void **state) {
@@ -334,9 +485,9 @@ static void test_gather(void **state) {
         EXPECT((uintptr_t)flat % 64 == 0);
         int next = (u + 1) % FAKE_UNITS;
         zero_gather(e, next); // must not disturb this one
-        EXPECT(differing_parameters(e, u, flat) == 0);
-        EXPECT(differing_parameters(e, next, zero_get(e, next)) == 0);
-        EXPECT(differing_parameters(e, u, flat) == 0);
+        EXPECT(differing_parameters(e, ZERO_F32, u, flat) == 0);
+        EXPECT(differing_parameters(e, ZERO_F32, next, zero_get(e, next)) == 0);
+        EXPECT(differing_parameters(e, ZERO_F32, u, flat) == 0);
         zero_release(e, u);
         zero_release(e, next);
       }
@@ -357,9 +508,9 @@ static void test_get_is_counted(void **state) {
       const float *flat = zero_get(e, u);
       EXPECT(zero_get(e, u) == flat);
       zero_release(e, u);
-      EXPECT(differing_parameters(e, 3, zero_get(e, 3)) == 0);
+      EXPECT(differing_parameters(e, ZERO_F32, 3, zero_get(e, 3)) == 0);
       zero_release(e, 3);
-      EXPECT(differing_parameters(e, u, flat) == 0);
+      EXPECT(differing_parameters(e, ZERO_F32, u, flat) == 0);
       EXPECT(zero_get(e, u) == flat);
       zero_release(e, u);
       zero_release(e, u);
@@ -399,16 +550,130 @@ static void test_sum_ordered(void **state) {
   finish_test();
 }
 
+// ---------------------------------------------------------------- what it costs
+
+// Calls check with every stage, type, wire type, accumulation type and kind of reduction.
+static void every_configuration(void (*check)(const ZeroConfig *)) {
+  for (int run = 0; run < STAGES * TYPES * TYPES * TYPES * 2; run++) {
+    ZeroConfig config = config_of(run % STAGES);
+    config.type = types[run / STAGES % TYPES];
+    config.wire = types[run / STAGES / TYPES % TYPES];
+    config.accumulate = types[run / STAGES / TYPES / TYPES % TYPES];
+    config.deterministic = run / STAGES / TYPES / TYPES / TYPES;
+    check(&config);
+  }
+}
+
+// The table of DESIGN.md, section 4, for a model of `all` elements, of which this rank has `own`, and buffers of
+// `in_flight` elements.
+static ZeroMemoryFormula literal_memory(const ZeroConfig *c, size_t all, size_t own, size_t in_flight) {
+  const size_t p = c->type == ZERO_F32 ? 4 : 2, w = c->wire == ZERO_F32 ? 4 : 2,
+               a = c->accumulate == ZERO_F32 ? 4 : 2;
+  const size_t state = c->type == ZERO_F32 ? 8 : 12;
+  const size_t gather = comm->size == 1 ? 0 : p * in_flight;
+  switch (c->stage) {
+    case 0:
+      return (ZeroMemoryFormula){p * all, a * all, state * all,
+                                 !c->deterministic && c->wire == c->accumulate ? 0 : w * in_flight, 0};
+    case 1:
+      if (c->deterministic) return (ZeroMemoryFormula){p * all, w * all + a * own, state * own, 0, 0};
+      return (ZeroMemoryFormula){p * all, a * all, state * own, c->wire == c->accumulate ? 0 : w * in_flight, 0};
+    case 2:
+      return (ZeroMemoryFormula){p * all, a * own, state * own, w * in_flight, 0};
+    default:
+      return (ZeroMemoryFormula){p * own, a * own, state * own, w * in_flight, gather};
+  }
+}
+
+static int same_memory(const ZeroMemoryFormula *a, const ZeroMemoryFormula *b) {
+  return a->parameters == b->parameters && a->gradients == b->gradients && a->optimizer == b->optimizer &&
+         a->grad_buffers == b->grad_buffers && a->gather_buffers == b->gather_buffers;
+}
+
+static void ledger(size_t held[ZERO_MEM_COMM]) {
+  for (int c = 0; c < ZERO_MEM_COMM; c++) held[c] = zero_ledger_now((ZeroMemory)c);
+}
+
+// Allocated: the lengths of the flat buffers. By formula: real elements, shares rounded up. Afterwards nothing is
+// left.
+static void check_memory(const ZeroConfig *config) {
+  const size_t largest = 3000 + 100, embeddings = 851 + 115, ranks = (size_t)comm->size;
+  const size_t share = (FAKE_PARAMETERS + ranks - 1) / ranks;
+  size_t before[ZERO_MEM_COMM], with[ZERO_MEM_COMM], left[ZERO_MEM_COMM];
+  ledger(before);
+  ZeroEngine *e = zero_initialize(config, fake_units, FAKE_UNITS, comm, device);
+  ledger(with);
+  ZeroMemoryFormula allocated = {with[ZERO_MEM_PARAMETERS] - before[ZERO_MEM_PARAMETERS],
+                                 with[ZERO_MEM_GRADIENTS] - before[ZERO_MEM_GRADIENTS],
+                                 with[ZERO_MEM_OPTIMIZER] - before[ZERO_MEM_OPTIMIZER],
+                                 with[ZERO_MEM_GRAD_BUFFERS] - before[ZERO_MEM_GRAD_BUFFERS],
+                                 with[ZERO_MEM_GATHER_BUFFERS] - before[ZERO_MEM_GATHER_BUFFERS]};
+  ZeroMemoryFormula expected =
+      literal_memory(config, FAKE_TOTAL, owned_by_me(), FAKE_EMBEDDINGS + 2 * FAKE_LARGEST_BLOCK);
+  EXPECT(same_memory(&allocated, &expected));
+  ZeroMemoryFormula formula;
+  zero_memory_formula(e, &formula);
+  expected = literal_memory(config, FAKE_PARAMETERS, share, embeddings + 2 * largest);
+  EXPECT(same_memory(&formula, &expected));
+  zero_destroy(e);
+  ledger(left);
+  EXPECT(memcmp(left, before, sizeof left) == 0);
+}
+
+static void test_memory(void **state) {
+  (void)state;
+  EXPECT(over_ranks((double)owned_by_me()) == FAKE_TOTAL);
+  every_configuration(check_memory);
+  finish_test();
+}
+
+// Bytes over all ranks, by the exact count of DESIGN.md, section 4, after two steps of three micro-steps; and a third
+// step that is skipped, which reduces, but publishes nothing.
+static void check_traffic(const ZeroConfig *c) {
+  enum { MICRO_STEPS = 3, APPLIED = 2, ATTEMPTED = 3 };
+  const double p = c->type == ZERO_F32 ? 4 : 2, w = c->wire == ZERO_F32 ? 4 : 2,
+               a = c->accumulate == ZERO_F32 ? 4 : 2;
+  ZeroEngine *e = start(c);
+  for (size_t s = 0; s < APPLIED; s++) train_step(e, 0, MICRO_STEPS);
+  fake_backward(e, comm, 0, MICRO_STEPS, NAN, 0);
+  EXPECT(zero_step(e, (float)LEARNING_RATE).skipped);
+  ZeroTraffic counted, formula;
+  zero_traffic_counted(e, &counted);
+  zero_traffic_formula(e, &formula);
+  EXPECT(counted.reduce == formula.reduce && counted.gather == formula.gather);
+  int local = !c->deterministic && c->stage <= 1;
+  double once = (comm->size - 1.0) * FAKE_TOTAL, embeddings = (comm->size - 1.0) * FAKE_EMBEDDINGS;
+  double gathered = c->stage == 0   ? ATTEMPTED * a * once // sums
+                    : c->stage <= 2 ? APPLIED * p * once
+                                    : ATTEMPTED * MICRO_STEPS * p * (2.0 * once - embeddings);
+  EXPECT(over_ranks((double)counted.reduce) == ATTEMPTED * (local ? 1 : MICRO_STEPS) * w * once);
+  EXPECT(over_ranks((double)counted.gather) == gathered);
+  zero_destroy(e);
+}
+
+static void test_traffic(void **state) {
+  (void)state;
+  every_configuration(check_traffic);
+  finish_test();
+}
+
 // ---------------------------------------------------------------- main
 
+// The third step of fp16 overflows on one rank and is skipped.
 static void print_hashes(void) {
-  for (int stage = 0; stage < STAGES; stage++) {
-    ZeroConfig config = config_of(stage);
+  const size_t overflowing = 2;
+  for (int run = 0; run < STAGES * TYPES; run++) {
+    ZeroConfig config = config_in(types[run / STAGES], run % STAGES);
     ZeroEngine *e = start(&config);
     for (size_t s = 0; s < STEPS; s++) {
-      ZeroStep done = train_step(e, FAKE_ROUGH_STEPS + s, GLOBAL_BATCH / comm->size);
+      float bad = config.type == ZERO_F16 && s == overflowing ? INFINITY : 0.0f;
+      fake_backward(e, comm, FAKE_ROUGH_STEPS + s, GLOBAL_BATCH / comm->size, bad, comm->size - 1);
+      ZeroStep done = zero_step(e, (float)LEARNING_RATE);
       unsigned long long hash = zero_state_hash(e);
-      if (comm->rank == 0) printf("stage %d step %zu norm %a state %016llx\n", stage, s + 1, done.norm, hash);
+      if (comm->rank == 0) {
+        printf("%s stage %d step %zu %s norm %a state %016llx\n", zero_type_name(config.type), config.stage, s + 1,
+               done.skipped ? "skipped" : "applied", done.norm, hash);
+      }
     }
     zero_destroy(e);
   }
@@ -419,14 +684,19 @@ static int run_suite(void) {
       cmocka_unit_test(test_training),
       cmocka_unit_test(test_accumulation),
       cmocka_unit_test(test_no_clipping_decay_on_all),
+      cmocka_unit_test(test_types),
       cmocka_unit_test(test_read_gradient),
       cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_scale_is_found),
+      cmocka_unit_test(test_growth),
       cmocka_unit_test(test_fill_and_read),
       cmocka_unit_test(test_who_fills),
       cmocka_unit_test(test_resume),
       cmocka_unit_test(test_gather),
       cmocka_unit_test(test_get_is_counted),
       cmocka_unit_test(test_sum_ordered),
+      cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_traffic),
   };
   return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Memory and traffic of a GPT-2 of 29,227,776 parameters in fp32 with deterministic reductions, against formulas
-# that are written out here. With --long: ranks 1, 2, 4 x stages 0 to 3 x shm, mpi x accumulation 1, 3.
+# Memory and traffic of a GPT-2 of 29,227,776 parameters in fp32 and bf16, with deterministic reductions and without,
+# against formulas that are written out here. With --long: ranks 1, 2, 4 x stages 0 to 3 x shm, mpi x accumulation 1, 3
+# x both types x deterministic 1, 0.
 # shellcheck disable=SC2034,SC2054,SC2206 # lib.sh shows why; -e takes commas; numbers need no quotes
 set -u
 # shellcheck source=dev/test/lib.sh
@@ -26,41 +27,56 @@ own_figures() {
 cell() { grep -E "^  $2 " "$1" | awk -v column="$3" '{ print $(NF - column) }'; }
 MIB=1048576.0
 
-# Bytes by DESIGN's table for fp32: parameters, gradients, optimizer.
-parameters() { [ "$2" = 3 ] && echo "4.0 * $psi / $1" || echo "4.0 * $psi"; } # NP STAGE
+# A run is NP COMM STAGE MICRO_STEPS TYPE DETERMINISTIC; the figures below take one as their arguments.
+# Bytes by DESIGN's table: parameters, gradients, optimizer.
+size() { [ "$5" = fp32 ] && echo 4 || echo 2; } # of an element, computed with or sent
+parameters() { [ "$3" = 3 ] && echo "$(size "$@") * $psi / $1" || echo "$(size "$@") * $psi"; }
 gradients() {
-  case $2 in
-    0) echo "4.0 * $psi" ;;
-    1) echo "(4.0 * $psi + 4.0 * $psi / $1)" ;;
+  case "$3 $6" in
+    "0 0" | "0 1" | "1 0") echo "4.0 * $psi" ;;
+    "1 1") echo "($(size "$@") * $psi + 4.0 * $psi / $1)" ;;
     *) echo "4.0 * $psi / $1" ;;
   esac
 }
-optimizer() { [ "$2" = 0 ] && echo "8.0 * $psi" || echo "8.0 * $psi / $1"; }
-grad_buffers() { [ "$2" = 1 ] && echo 0 || echo "4.0 * $in_flight"; }
-gather_buffers() { [ "$2" = 3 ] && [ "$1" != 1 ] && echo "4.0 * $in_flight" || echo 0; }
+optimizer() {
+  local bytes=12.0
+  [ "$5" = fp32 ] && bytes=8.0
+  [ "$3" = 0 ] && echo "$bytes * $psi" || echo "$bytes * $psi / $1"
+}
+grad_buffers() {
+  case "$3 $6 $5" in
+    "1 1 "* | "0 0 fp32" | "1 0 fp32") echo 0 ;;
+    *) echo "$(size "$@") * $in_flight" ;;
+  esac
+}
+gather_buffers() { [ "$3" = 3 ] && [ "$1" != 1 ] && echo "$(size "$@") * $in_flight" || echo 0; }
 state() { echo "($(parameters "$@") + $(gradients "$@") + $(optimizer "$@"))"; }
 everything() { echo "($(state "$@") + $(grad_buffers "$@") + $(gather_buffers "$@"))"; }
 
-# The ZeRO paper's table 1, carried over to fp32: 4, 4 and 8 bytes.
+# The ZeRO paper's table 1, where parameters, gradients and optimizer take 2, 2 and 12 bytes; carried over to fp32: 4, 4
+# and 8.
 paper() {
-  case $2 in
-    0) echo "16.0 * $psi" ;;
-    1) echo "(8.0 * $psi + 8.0 * $psi / $1)" ;;
-    2) echo "(4.0 * $psi + 12.0 * $psi / $1)" ;;
-    3) echo "16.0 * $psi / $1" ;;
+  case "$3 $5" in
+    "0 "*) echo "16.0 * $psi" ;;
+    "1 fp32") echo "(8.0 * $psi + 8.0 * $psi / $1)" ;;
+    "1 bf16") echo "(4.0 * $psi + 12.0 * $psi / $1)" ;;
+    "2 fp32") echo "(4.0 * $psi + 12.0 * $psi / $1)" ;;
+    "2 bf16") echo "(2.0 * $psi + 14.0 * $psi / $1)" ;;
+    "3 "*) echo "16.0 * $psi / $1" ;;
   esac
 }
 
 # Shards end at chunks of 1,024 elements: within a percent of the formulas. The formulas as printed: to the digit,
 # but for a share that is rounded up to an element.
-check_memory() { # FILE NP STAGE
-  local row allocated=0 formula=1
+check_memory() { # FILE RUN
+  local file=$1 row allocated=0 formula=1
+  shift
   for row in parameters gradients optimizer grad_buffers gather_buffers; do
-    near "allocated ${row/_/ }" "$MIB * $(cell "$1" "$(label $row)" $allocated)" "$($row "$2" "$3")" 0.01 &&
-      near "formula for ${row/_/ }" "$MIB * $(cell "$1" "$(label $row)" $formula)" "$($row "$2" "$3")" 0.001 || return 1
+    near "allocated ${row/_/ }" "$MIB * $(cell "$file" "$(label $row)" $allocated)" "$($row "$@")" 0.01 &&
+      near "formula for ${row/_/ }" "$MIB * $(cell "$file" "$(label $row)" $formula)" "$($row "$@")" 0.001 || return 1
   done
-  near "allocated model state" "$MIB * $(cell "$1" "= model state" $allocated)" "$(state "$2" "$3")" 0.01 &&
-    near "the paper's model state" "$MIB * $(cell "$1" "= model state" 2)" "$(paper "$2" "$3")" 0.001
+  near "allocated model state" "$MIB * $(cell "$file" "= model state" $allocated)" "$(state "$@")" 0.01 &&
+    near "the paper's model state" "$MIB * $(cell "$file" "= model state" 2)" "$(paper "$@")" 0.001
 }
 label() {
   case $1 in
@@ -71,70 +87,97 @@ label() {
 }
 
 # Bytes that all ranks send in a step, to the byte. A reduce-scatter and an all-gather of n elements are (NP - 1) n.
-check_traffic() { # FILE NP STAGE MICRO_STEPS
-  local others=$(($2 - 1)) gathered
-  local reduce=$((4 * $4 * others * psi))
-  case $3 in
-    0 | 1 | 2) gathered=$psi ;; # sums at stage 0, parameters at 1 and 2
-    3) gathered=$(($4 * (psi + backward))) ;;
+check_traffic() { # FILE RUN
+  local file=$1 others=$(($2 - 1)) stage=$4 micro_steps=$5 reduced gathered
+  shift
+  local element
+  element=$(size "$@")
+  case "$stage $6" in
+    "0 0" | "1 0") reduced=$((element * psi)) ;;
+    *) reduced=$((element * micro_steps * psi)) ;;
   esac
-  is "counted bytes of reduce-scatters" "$(cell "$1" reduce-scatter 0)" $reduce &&
-    is "counted bytes of all-gathers" "$(cell "$1" all-gather 0)" $((4 * others * gathered)) &&
-    is "formula for reduce-scatters" "$(cell "$1" reduce-scatter 1)" $reduce &&
-    is "formula for all-gathers" "$(cell "$1" all-gather 1)" $((4 * others * gathered))
+  case $stage in
+    0) gathered=$((4 * psi)) ;; # sums
+    1 | 2) gathered=$((element * psi)) ;;
+    3) gathered=$((element * micro_steps * (psi + backward))) ;;
+  esac
+  is "counted bytes of reduce-scatters" "$(cell "$file" reduce-scatter 0)" $((others * reduced)) &&
+    is "counted bytes of all-gathers" "$(cell "$file" all-gather 0)" $((others * gathered)) &&
+    is "formula for reduce-scatters" "$(cell "$file" reduce-scatter 1)" $((others * reduced)) &&
+    is "formula for all-gathers" "$(cell "$file" all-gather 1)" $((others * gathered))
 }
 
-measure() { # measure NP COMM STAGE MICRO_STEPS: into a file of its own, once
-  local code=0 file="run-$1-$2-$3-$4"
+file_of() { local IFS=-; echo "run-$*"; }
+
+measure() { # measure RUN: into a file of its own, once
+  local code=0 file
+  file=$(file_of "$@")
   ranks "$1" "$2" -e L=16,H=6,C=384,T=128,V=2000 -i train.bin -b 1 -t 128 -d $((128 * $1 * $4)) -x $steps -z "$3" \
-    --threads 1 -v 0 -s 0 > "$file" 2>&1 || code=$?
+    --dtype "$5" --deterministic "$6" --threads 1 -v 0 -s 0 > "$file" 2>&1 || code=$?
   is "exit code, the output ends '$(tail -n 3 "$file")'" $code 0 &&
-    has "output" "$(grep '^run: ' "$file")" "run: $1 ranks x 1 threads | stage $3 | comm $2 | fp32 | deterministic 1 |" &&
+    has "output" "$(grep '^run: ' "$file")" "run: $1 ranks x 1 threads | stage $3 | comm $2 | $5 | deterministic $6 |" &&
     has "output" "$(grep '^model: ' "$file")" "$psi parameters" &&
     is "steps" "$(grep -c '^step ' "$file")" $steps
 }
 
-one_run() { # NP COMM STAGE MICRO_STEPS
-  measure "$@" && check_memory "run-$1-$2-$3-$4" "$1" "$3" && check_traffic "run-$1-$2-$3-$4" "$1" "$3" "$4"
+one_run() { # RUN
+  local file
+  file=$(file_of "$@")
+  measure "$@" && check_memory "$file" "$@" && check_traffic "$file" "$@"
 }
 
 peak() { sed -nE "s/^peak memory of a rank's process:? ([0-9.]+) MiB.*/\1/p" "$1"; }
 
 # What the process itself saw fall from stage 0 to stage 3.
-peak_falls() { # NP COMM MICRO_STEPS
+peak_falls() { # NP COMM MICRO_STEPS TYPE DETERMINISTIC
   local from to
-  from=$(peak "run-$1-$2-0-$3") to=$(peak "run-$1-$2-3-$3")
+  from=$(peak "$(file_of "$1" "$2" 0 "$3" "$4" "$5")") to=$(peak "$(file_of "$1" "$2" 3 "$3" "$4" "$5")")
   why="no peaks were printed"
   [ -n "$from" ] && [ -n "$to" ] || return 1
   near "peak of $from MiB at stage 0, $to at stage 3; the fall" "$MIB * ($from - $to)" \
-    "$(everything "$1" 0) - $(everything "$1" 3)" 0.1
+    "$(everything "$1" "$2" 0 "$3" "$4" "$5") - $(everything "$1" "$2" 3 "$3" "$4" "$5")" 0.1
+}
+
+# every LIST…: all combinations of a word from each list, one to a line.
+every() {
+  local word line
+  [ $# -gt 0 ] || { echo; return; }
+  for word in $1; do
+    while read -r line; do echo "$word $line"; done <<< "$(every "${@:2}")"
+  done
 }
 
 if [ "$long" = --long ]; then
-  runs=$(for np in 1 2 4; do for comm in shm mpi; do for stage in 0 1 2 3; do for steps_of in 1 3; do
-    echo "$np $comm $stage $steps_of"
-  done; done; done; done)
-  falls=$(for np in 2 4; do for comm in shm mpi; do for steps_of in 1 3; do echo "$np $comm $steps_of"; done; done; done)
+  runs=$(every "1 2 4" "shm mpi" "0 1 2 3" "1 3" "fp32 bf16" "1 0")
+  falls=$(every "2 4" "shm mpi" "1 3" "fp32 bf16" "1 0")
 else
-  runs="1 self 0 1
-2 shm 0 1
-2 shm 3 1
-2 mpi 1 3
-2 mpi 3 3
-4 shm 2 1
-4 mpi 0 1
-4 mpi 3 1"
-  falls="2 shm 1
-4 mpi 1"
+  runs="1 self 0 1 fp32 1
+1 self 1 3 bf16 0
+2 shm 0 1 fp32 1
+2 shm 3 1 fp32 1
+2 mpi 1 3 fp32 1
+2 mpi 3 3 fp32 1
+4 shm 2 1 fp32 1
+4 mpi 0 1 fp32 1
+4 mpi 3 1 fp32 1
+2 shm 0 3 fp32 0
+2 mpi 1 3 fp32 0
+2 mpi 0 3 bf16 0
+2 shm 3 3 bf16 0
+2 shm 1 3 bf16 0
+2 shm 2 1 bf16 1
+4 mpi 1 1 bf16 1"
+  falls="2 shm 1 fp32 1
+4 mpi 1 fp32 1"
 fi
 test_case "memory, traffic: the test's own figures" own_figures
-while read -r np comm stage micro_steps; do
-  test_case "memory, traffic: $np ranks, $comm, stage $stage, accumulation $micro_steps" \
-    one_run "$np" "$comm" "$stage" "$micro_steps"
+while read -r np comm stage micro_steps type deterministic; do
+  test_case "memory, traffic: $np ranks, $comm, stage $stage, accumulation $micro_steps, $type, deterministic $deterministic" \
+    one_run "$np" "$comm" "$stage" "$micro_steps" "$type" "$deterministic"
 done <<< "$runs"
-while read -r np comm micro_steps; do
-  test_case "peak falls from stage 0 to 3: $np ranks, $comm, accumulation $micro_steps" \
-    peak_falls "$np" "$comm" "$micro_steps"
+while read -r np comm micro_steps type deterministic; do
+  test_case "peak falls from stage 0 to 3: $np ranks, $comm, accumulation $micro_steps, $type, deterministic $deterministic" \
+    peak_falls "$np" "$comm" "$micro_steps" "$type" "$deterministic"
 done <<< "$falls"
 
 finish

@@ -1,14 +1,18 @@
 // Wrong uses of the engine: each ends the program with exit code 2 and a message that names the call, and the unit
 // where there is one. Alone each runs in a child process. `test_misuse NAME` makes one in this process, under
-// mpirun too (test_cli.sh).
+// mpirun too (test_cli.sh; test_calls.sh for those that only a build with ZERO_CHECK_CALLS sees).
 #include "check.h"
 #include "fake_model.h"
 
-static ZeroEngine *engine_at(int stage) {
+static ZeroEngine *engine_on(ZeroComm *comm, int stage) {
   ZeroConfig config;
   zero_config_default(&config);
   config.stage = stage;
-  return zero_initialize(&config, fake_units, FAKE_UNITS, zero_comm_create(NULL), zero_device_cpu());
+  return zero_initialize(&config, fake_units, FAKE_UNITS, comm, zero_device_cpu());
+}
+
+static ZeroEngine *engine_at(int stage) {
+  return engine_on(zero_comm_create(NULL), stage);
 }
 
 static void release_without_get(void *unused) {
@@ -113,10 +117,70 @@ static void fill_gradient(void *unused) {
   zero_fill(engine_at(0), kind, fake_fill, &kind);
 }
 
+// The smallest loss scale, and gradients that overflow even so.
+static void overflow_at_smallest_scale(void *unused) {
+  (void)unused;
+  ZeroConfig config;
+  zero_config_default(&config);
+  config.type = config.wire = ZERO_F16;
+  config.loss_scaling.initial_power = 1;
+  config.loss_scaling.hysteresis = 1;
+  ZeroComm *comm = zero_comm_create(NULL);
+  ZeroEngine *e = zero_initialize(&config, fake_units, FAKE_UNITS, comm, zero_device_cpu());
+  for (size_t s = 0; s < 2; s++) {
+    fake_backward(e, comm, s, 1, INFINITY, 0);
+    zero_step(e, 0.1f);
+  }
+}
+
+// ---------------------------------------------------------------- ranks that differ
+
+static void another_call(void *unused) {
+  (void)unused;
+  ZeroComm *comm = zero_comm_create(NULL);
+  ZeroEngine *e = engine_on(comm, 3);
+  zero_get(e, 1);
+  if (comm->rank == 1) {
+    zero_release(e, 1);
+  } else {
+    zero_gather(e, 2);
+  }
+}
+
+static void another_unit(void *unused) {
+  (void)unused;
+  ZeroComm *comm = zero_comm_create(NULL);
+  ZeroEngine *e = engine_on(comm, 3);
+  zero_get(e, comm->rank == 1 ? 1 : 2);
+}
+
+static void skipped_call(void *unused) {
+  (void)unused;
+  ZeroComm *comm = zero_comm_create(NULL);
+  ZeroEngine *e = engine_on(comm, 2);
+  zero_micro_begin(e, 0, 1);
+  for (int u = FAKE_UNITS - 1; u >= 0; u--) {
+    zero_grad(e, u);
+    if (comm->rank != 1 || u != 2) zero_grad_done(e, u);
+  }
+}
+
+// One rank makes a step more than the others.
+static void another_end(void *unused) {
+  (void)unused;
+  ZeroComm *comm = zero_comm_create(NULL);
+  ZeroEngine *e = engine_on(comm, 1);
+  for (size_t s = 0; s < (comm->rank == 1 ? 2 : 1); s++) {
+    fake_backward(e, comm, s, 1, 0.0f, 0);
+    zero_step(e, 0.1f);
+  }
+  zero_destroy(e);
+}
+
 static const struct {
   const char *name;
   void (*call)(void *);
-  const char *call_named, *unit_named; // in the message
+  const char *call_named, *unit_named; // in the message; NULL: nothing is wrong with it on one rank
 } misuses[] = {
     {"release_without_get", release_without_get, "zero_release without zero_get", "second block"},
     {"release_twice", release_twice, "zero_release without zero_get", "first block"},
@@ -131,7 +195,12 @@ static const struct {
     {"wrong_micro_step", wrong_micro_step, "zero_micro_begin: step 2, expected 1", ""},
     {"read_gradient_too_early", read_gradient_too_early, "zero_read: gradients can be read between", ""},
     {"fill_gradient", fill_gradient, "zero_fill: gradients", ""},
-    {"three_units_gathered", three_units_gathered, "release one first", "final norm"},
+    {"overflow_at_smallest_scale", overflow_at_smallest_scale, "Current loss scale already at minimum", "scale 1"},
+    {"three_units_gathered", three_units_gathered, NULL, NULL},
+    {"another_call", another_call, NULL, NULL},
+    {"another_unit", another_unit, NULL, NULL},
+    {"skipped_call", skipped_call, NULL, NULL},
+    {"another_end", another_end, NULL, NULL},
 };
 enum { MISUSES = sizeof misuses / sizeof misuses[0] };
 
@@ -145,7 +214,7 @@ int main(int argc, char **argv) {
   size_t numbers[MISUSES], num_alone = 0;
   for (size_t i = 0; i < MISUSES; i++) {
     if (argc == 2 && strcmp(misuses[i].name, argv[1]) == 0) misuses[i].call(NULL);
-    if (misuses[i].call == three_units_gathered) continue;
+    if (!misuses[i].call_named) continue;
     numbers[num_alone] = i;
     tests[num_alone] = (struct CMUnitTest){misuses[i].name, test_misuse, NULL, NULL, &numbers[num_alone]};
     num_alone++;
