@@ -232,9 +232,9 @@ static void test_bad_files(void **state) {
   write_shard("long.bin", MAGIC, 1, 9, 10, 0);
   expect_problem("long.bin", 4, "longer than its header says: 9 tokens need 1042 bytes", "it has 1044");
   char path[CHECK_PATH];
-  check_path(path, dir, "stub.bin");
+  check_path(path, dir, "cut.bin");
   check_write(path, "abc", 3);
-  expect_problem("stub.bin", 4, "stub.bin: has 3 bytes", "header");
+  expect_problem("cut.bin", 4, "cut.bin: has 3 bytes", "header");
   check_path(path, dir, "folder.bin");
   assert_int_equal(mkdir(path, 0777), 0);
   expect_problem("folder.bin", 4, "folder.bin", "is a directory");
