@@ -6,6 +6,7 @@
 //   scripts/run.sh 4 ./test_gpt2 [STAGE]    several: the runs with accumulation, shared out over the ranks
 #define TESTING
 #include <stdarg.h>
+#include <unistd.h>
 
 #include "train_gpt2.cu"
 

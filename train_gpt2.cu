@@ -5,29 +5,21 @@
 // how many ranks there are: around each unit it gets parameters and hands in gradients, on every rank alike.
 // It is written in the common subset of C and C++, so that one source serves the CPU and nvcc.
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "llmc/checkpoint_dir.h"
-#include "llmc/dataloader.h"
-#include "llmc/flags.h"
 #include "llmc/gpt2_config.h"
-#include "llmc/launch.h"
 #include "llmc/logger.h"
 #include "llmc/ops.h"
-#include "llmc/options.h"
-#include "llmc/options_file.h"
 #include "llmc/outliers.h"
 #include "llmc/random.h"
+#include "llmc/run_checkpoint.h"
 #include "llmc/sampler.h"
-#include "llmc/schedulers.h"
-#include "llmc/tokenizer.h"
-#include "zero/batch.h"
-#include "zero/checkpoint.h"
+#include "llmc/setup.h"
+#include "llmc/stop.h"
 #include "zero/zero.h"
 
 // ----------------------------------------------------------------------------
@@ -401,38 +393,17 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
 
 #ifndef TESTING // test_gpt2.cu includes this file for the model alone
 
-#define ZERO_C_VERSION "0.1.0"
 #define SAMPLE_SEED 1337 // of llm.c's sampler
 
 // ----------------------------------------------------------------------------
-// The run: everything that main puts together, checks and then uses.
-
-// What a checkpoint keeps of a run beside the engine's state. Plain data, without gaps.
-typedef struct {
-  uint64_t step;            // steps done
-  uint64_t seed, sequences; // the order of the data; where step `step` stands in it
-  uint64_t sample_state;
-  Outliers loss, norm;
-} Progress;
+// The run: what was asked for (llmc/setup.h), the model, and what the loop carries from step to step.
 
 typedef struct {
-  Options options;
-  OptionTable table;
-  ZeroConfigFile file; // as an empty one without --config
-  ZeroComm *comm;
-  ZeroDevice *device;
-  int threads;
-  GPT2 model;
+  Setup setup;
   GPT2Config config;
-  ZeroConfig zero;
-  DataLoader *train, *val;
-  Tokenizer *tokenizer;
-  Logger *log;
-  Schedule schedule;
-  size_t B, T;        // sequences and tokens of a micro-batch
-  size_t micro_steps; // per step
-  size_t sequences;   // of a global batch
-  size_t steps;
+  GPT2 model;
+  ZeroDevice *device;
+  Logger *log;           // rank 0 with -o, else NULL
   int *inputs, *targets; // (B, T)
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
   double peak_flops;     // FLOP/s of the matrix multiply, all ranks together
@@ -443,19 +414,19 @@ static size_t min_size(size_t a, size_t b) {
   return a < b ? a : b;
 }
 
+static int main_rank(const Run *r) {
+  return setup_main_rank(&r->setup);
+}
+
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int main_rank(const Run *r) {
-  return r->comm->rank == 0;
-}
-
 // The update, unless the gradients overflow or loss or norm is an outlier that the user wants skipped.
 static ZeroStep update(Run *r, float lr, double loss) {
-  const Options *o = &r->options;
+  const Options *o = &r->setup.options;
   ZeroEngine *e = r->model.engine;
   Progress *p = &r->progress;
   ZeroNorm norm = zero_norm(e);
@@ -474,58 +445,61 @@ static ZeroStep update(Run *r, float lr, double loss) {
 // One step: micro_steps micro-batches of every rank, then the update. Global micro-batch k * ranks + rank takes its
 // sequences from the step's share of the data, so the ranks' number does not change what a step sees.
 static ZeroStep train_step(Run *r, size_t step, float lr, double *loss) {
-  size_t ranks = (size_t)r->comm->size, tokens = r->sequences * r->T;
-  for (size_t k = 0; k < r->micro_steps; k++) {
-    size_t micro_batch = k * ranks + (size_t)r->comm->rank;
-    for (size_t b = 0; b < r->B; b++) {
-      size_t window = (r->options.overfit ? 0 : step * r->sequences) + micro_batch * r->B + b;
-      dataloader_train_window(r->train, window, r->inputs + b * r->T, r->targets + b * r->T);
+  const Setup *s = &r->setup;
+  size_t ranks = (size_t)s->comm->size, tokens = s->sequences * s->T;
+  for (size_t k = 0; k < s->micro_steps; k++) {
+    size_t micro_batch = k * ranks + (size_t)s->comm->rank;
+    for (size_t b = 0; b < s->B; b++) {
+      size_t window = (s->options.overfit ? 0 : step * s->sequences) + micro_batch * s->B + b;
+      dataloader_train_window(s->train, window, r->inputs + b * s->T, r->targets + b * s->T);
     }
-    zero_micro_begin(r->model.engine, (int)k, k + 1 == r->micro_steps);
-    r->micro_losses[k] = gpt2_forward_backward(&r->model, r->inputs, r->targets, r->B, r->T, tokens);
+    zero_micro_begin(r->model.engine, (int)k, k + 1 == s->micro_steps);
+    r->micro_losses[k] = gpt2_forward_backward(&r->model, r->inputs, r->targets, s->B, s->T, tokens);
   }
-  *loss = zero_sum_ordered(r->model.engine, r->micro_losses, (int)r->micro_steps) / (double)tokens;
+  *loss = zero_sum_ordered(r->model.engine, r->micro_losses, (int)s->micro_steps) / (double)tokens;
   return update(r, lr, *loss);
 }
 
 // Mean loss over the first windows of the validation split, in file order; all ranks run the same number of
 // micro-batches, and rows past the end count for nothing.
 static double validate(Run *r, size_t *windows_seen) {
-  size_t ranks = (size_t)r->comm->size, windows = dataloader_windows(r->val);
-  size_t micro_batches = (windows + r->B - 1) / r->B;
-  if (r->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)r->options.val_batches);
-  windows = min_size(windows, micro_batches * r->B);
+  const Setup *s = &r->setup;
+  size_t ranks = (size_t)s->comm->size, windows = dataloader_windows(s->val);
+  size_t micro_batches = (windows + s->B - 1) / s->B;
+  if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
+  windows = min_size(windows, micro_batches * s->B);
   double sum = 0.0;
   for (size_t first = 0; first < micro_batches; first += ranks) {
-    size_t window = (first + (size_t)r->comm->rank) * r->B;
-    for (size_t b = 0; b < r->B; b++) {
-      int *inputs = r->inputs + b * r->T, *targets = r->targets + b * r->T;
+    size_t window = (first + (size_t)s->comm->rank) * s->B;
+    for (size_t b = 0; b < s->B; b++) {
+      int *inputs = r->inputs + b * s->T, *targets = r->targets + b * s->T;
       if (window + b < windows) {
-        dataloader_window(r->val, window + b, inputs, targets);
+        dataloader_window(s->val, window + b, inputs, targets);
       } else {
-        memset(inputs, 0, r->T * sizeof(int));
-        for (size_t t = 0; t < r->T; t++) targets[t] = OPS_IGNORE;
+        memset(inputs, 0, s->T * sizeof(int));
+        for (size_t t = 0; t < s->T; t++) targets[t] = OPS_IGNORE;
       }
     }
-    double loss = gpt2_forward(&r->model, r->inputs, r->targets, r->B, r->T, NULL);
+    double loss = gpt2_forward(&r->model, r->inputs, r->targets, s->B, s->T, NULL);
     sum += zero_sum_ordered(r->model.engine, &loss, 1);
   }
   *windows_seen = windows;
-  return sum / (double)(windows * r->T);
+  return sum / (double)(windows * s->T);
 }
 
 // Draws a text token by token; every rank computes the same one, rank 0 prints it.
 static void sample(Run *r) {
+  const Setup *s = &r->setup;
   enum { ROUND = 64 }; // context lengths are multiples of it, so that few shapes occur
-  size_t V = r->config.vocab_size, length = 1, total = (size_t)r->options.sample_tokens;
+  size_t V = r->config.vocab_size, length = 1, total = (size_t)s->options.sample_tokens;
   int *text = (int *)zero_malloc((total + 1) * sizeof(int), ZERO_MEM_OTHER);
-  int *context = (int *)zero_malloc(r->T * sizeof(int), ZERO_MEM_OTHER);
+  int *context = (int *)zero_malloc(s->T * sizeof(int), ZERO_MEM_OTHER);
   float *logits = (float *)zero_malloc(V * sizeof(float), ZERO_MEM_OTHER);
-  int eot = r->tokenizer ? tokenizer_eot(r->tokenizer) : (int)V - 1;
+  int eot = s->tokenizer ? tokenizer_eot(s->tokenizer) : (int)V - 1;
   text[0] = eot < (int)V ? eot : 0;
   for (; length <= total; length++) {
-    size_t first = length > r->T ? length - r->T : 0, used = length - first;
-    size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, r->T); // later rows are not seen by the last one
+    size_t first = length > s->T ? length - s->T : 0, used = length - first;
+    size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, s->T); // later rows are not seen by the last one
     for (size_t t = 0; t < padded; t++) context[t] = t < used ? text[first + t] : 0;
     gpt2_next_logits(&r->model, context, used, padded, logits);
     text[length] = sample_softmax(logits, V, random_uniform(&r->progress.sample_state));
@@ -534,7 +508,7 @@ static void sample(Run *r) {
     printf("generating:\n---\n");
     for (size_t i = 1; i <= total; i++) {
       size_t bytes = 0;
-      const char *piece = r->tokenizer ? tokenizer_decode(r->tokenizer, text[i], &bytes) : NULL;
+      const char *piece = s->tokenizer ? tokenizer_decode(s->tokenizer, text[i], &bytes) : NULL;
       if (piece) {
         fwrite(piece, 1, bytes, stdout);
       } else {
@@ -550,143 +524,58 @@ static void sample(Run *r) {
 }
 
 // ----------------------------------------------------------------------------
-// Start-up: options to a run, with every problem collected before anything is written.
+// Start-up: every problem is collected before anything is written.
 
-static int file_exists(const char *path) {
-  return access(path, F_OK) == 0;
+// Bytes of a checkpoint: weights and moments in fp32, and the model in its file type.
+static size_t checkpoint_bytes(const Run *r) {
+  const size_t state = 3 * sizeof(float);
+  return gpt2_num_parameters(&r->config) * (state + (r->setup.zero.type == ZERO_BF16 ? 2 : sizeof(float)));
 }
 
-static int64_t given_in_file(const ZeroFileInt *key) {
-  return key->state == ZERO_KEY_GIVEN ? key->value : 0;
-}
-
-static void check_batch(Run *r, ZeroErrors *errors) {
-  const Options *o = &r->options;
-  size_t longest = r->config.max_seq_len;
-  const size_t llmc_longest = 1024;
-  r->T = o->seq_len > 0 ? (size_t)o->seq_len : min_size(longest, llmc_longest);
-  if (r->T > longest) {
-    zero_errors_add(errors, "-t: found %zu, this model has positions for %zu; use -t %zu or a model with a larger T",
-                    r->T, longest, longest);
-  }
-  if (o->val_batches == 0) zero_errors_add(errors, "-m: found 0; give a number from 1, -1 for all, or -v 0 for none");
-  if (o->total_batch > 0 && (size_t)o->total_batch % r->T != 0) {
-    zero_errors_add(errors, "-d: found %lld tokens, expected a multiple of -t %zu", (long long)o->total_batch, r->T);
-    return;
-  }
-  ZeroBatch file, flags, batch;
-  file.train = given_in_file(&r->file.train_batch_size);
-  file.micro = given_in_file(&r->file.train_micro_batch_size_per_gpu);
-  file.accumulation = given_in_file(&r->file.gradient_accumulation_steps);
-  flags.train = o->total_batch > 0 ? o->total_batch / (int64_t)r->T : 0;
-  flags.micro = o->micro_batch > 0 ? o->micro_batch : 0;
-  flags.accumulation = 0;
-  if (zero_batch_infer(file, flags, r->comm->size, &batch, errors) != 0) return;
-  r->B = (size_t)batch.micro;
-  r->micro_steps = (size_t)batch.accumulation;
-  r->sequences = (size_t)batch.train;
-}
-
-static void check_data(Run *r, ZeroErrors *errors) {
-  Options *o = &r->options;
-  int own_data = options_given(&r->table, "-i");
-  if (!own_data && !file_exists(DEMO_TRAIN)) {
-    zero_errors_add(errors,
-                    "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
-                    "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
-                    "-i data/mine_train.bin -j data/mine_val.bin");
-    return;
-  }
-  if (own_data && !options_given(&r->table, "-j")) {
-    if (o->val_every > 0) {
-      zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
-    }
-    o->val = NULL;
-  }
-  size_t V = r->config.vocab_size;
-  r->train = dataloader_open(o->train, "-i", r->T, V, (uint64_t)o->seed, errors);
-  if (r->train && o->steps < 0 && dataloader_windows(r->train) < r->sequences) {
-    zero_errors_add(errors,
-                    "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
-                    o->train, dataloader_windows(r->train), r->sequences);
-  }
-  if (o->val_every > 0 && o->val) r->val = dataloader_open(o->val, "-j", r->T, V, (uint64_t)o->seed, errors);
-  if (!o->tokenizer && !own_data && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
-  if (o->tokenizer) r->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
-}
-
+// errors is empty at first. Gives the open model file in *bin, if -e names one.
 static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
-  const Options *o = &r->options;
+  Setup *s = &r->setup;
+  if (gpt2_config_parse(s->options.model, &r->config, errors) == 1 && errors->count == 0) {
+    *bin = gpt2_bin_open(s->options.model, &r->config, errors);
+  }
   int model_errors = errors->count;
-  if (gpt2_config_parse(o->model, &r->config, errors) == 1 && errors->count == model_errors) {
-    *bin = gpt2_bin_open(o->model, &r->config, errors);
+  setup_check_config(s, errors);
+  if (errors->count == 0) { // a batch from a broken file, data for a broken model would only confuse
+    setup_check_batch(s, r->config.max_seq_len, errors);
+    setup_check_data(s, r->config.vocab_size, errors);
   }
-  zero_config_file_default(&r->file);
-  if (o->config) {
-    zero_config_file_read(o->config, &r->file, errors);
-    options_apply_file(&r->options, &r->table, &r->file);
-    zero_config_file_check(o->config, &r->file, (int)o->stage, errors);
-  }
-  options_zero_config(o, &r->file, &r->zero);
-  zero_config_check(&r->zero, errors);
-  if (errors->count == model_errors) {
-    check_batch(r, errors);
-    check_data(r, errors);
-  }
-  if (o->out) logger_check(o->out, "-o", errors);
-  if (!o->out && o->checkpoint_every > 0) zero_errors_add(errors, "-n: checkpoints need a folder; give one by -o");
-  if (!o->out && o->resume) zero_errors_add(errors, "-y: give the folder of the run by -o");
+  setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
 }
 
 static void print_run(const Run *r) {
-  const Options *o = &r->options;
+  const Setup *s = &r->setup;
   const GPT2Config *c = &r->config;
   printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
-         r->comm->size, r->threads, r->zero.stage, r->comm->name, zero_type_name(r->zero.type), r->zero.deterministic,
-         r->sequences, r->B, r->micro_steps, r->comm->size);
-  printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", o->model, c->num_layers,
-         c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size, gpt2_num_parameters(c));
-  printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(r->train),
-         dataloader_windows(r->train), r->T, r->val ? o->val : "off");
-  printf(
-      "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
-      "%lld\n",
-      r->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, schedule_name(r->schedule.kind),
-      r->schedule.warmup, r->steps, o->final_fraction, (long long)o->seed);
-  if (r->file.warning) printf("%s\n", r->file.warning);
-  if (ops_type_notice(r->zero.type)) printf("note: %s\n", ops_type_notice(r->zero.type));
-  if (r->tokenizer && tokenizer_size(r->tokenizer) != c->vocab_size) {
-    printf("note: tokenizer %s has %zu tokens, the model %zu: ids without text are printed as <id>\n", o->tokenizer,
-           tokenizer_size(r->tokenizer), c->vocab_size);
-  }
+         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
+         s->sequences, s->B, s->micro_steps, s->comm->size);
+  printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
+         c->num_layers, c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size,
+         gpt2_num_parameters(c));
+  setup_print(s, c->vocab_size);
   fflush(stdout);
 }
 
 // FLOP/s that the ranks' matrix multiplies reach together: the best of two square shapes and the model's own.
 static double measure_peak(Run *r) {
+  const Setup *s = &r->setup;
   const double seconds = 0.1; // each; half a second in all
   const size_t side = 1024;
-  size_t C = r->config.channels, N = r->B * r->T;
-  double best = matmul_peak(side, side, side, r->zero.type, seconds);
-  double other = matmul_peak(2 * side, 2 * side, 2 * side, r->zero.type, seconds);
+  size_t C = r->config.channels, N = s->B * s->T;
+  double best = matmul_peak(side, side, side, s->zero.type, seconds);
+  double other = matmul_peak(2 * side, 2 * side, 2 * side, s->zero.type, seconds);
   best = other > best ? other : best;
-  other = matmul_peak(N, C, 4 * C, r->zero.type, seconds);
+  other = matmul_peak(N, C, 4 * C, s->zero.type, seconds);
   best = other > best ? other : best;
   return zero_sum_ordered(r->model.engine, &best, 1);
 }
 
 // ----------------------------------------------------------------------------
-// Checkpoints: DIR/step_00000020/ with state.zero (the engine and Progress) and model.bin (llm.c's format).
-
-#define STATE_FILE "state.zero"
-#define MODEL_FILE "model.bin"
-#define PROBLEM_BYTES 8192
-
-// Did something go wrong on any rank? Collective.
-static int on_any_rank(Run *r, int wrong) {
-  double flag = wrong != 0;
-  return zero_sum_ordered(r->model.engine, &flag, 1) > 0.0;
-}
+// The model in llm.c's format, for checkpoints
 
 static void read_for_bin(void *ctx, GPT2Tensor t, size_t layer, float *out) {
   GPT2 *m = (GPT2 *)ctx;
@@ -694,118 +583,39 @@ static void read_for_bin(void *ctx, GPT2Tensor t, size_t layer, float *out) {
   zero_read(m->engine, ZERO_MASTER, unit, (int)t - (int)first_tensor(m, unit), out);
 }
 
-// A checkpoint that cannot be written is said and given up; training goes on.
-static void save_checkpoint(Run *r, size_t step) {
-  const Options *o = &r->options;
-  char path[CHECKPOINT_PATH], problem[PROBLEM_BYTES] = "";
-  r->progress.step = step;
-  int wrong = main_rank(r) && checkpoint_begin(o->out, step, problem, sizeof problem) != 0;
-  if (!on_any_rank(r, wrong)) {
-    checkpoint_tmp_path(path, o->out, step, STATE_FILE);
-    wrong = zero_save(r->model.engine, path, &r->progress, sizeof r->progress) != 0;
-    if (!wrong) {
-      checkpoint_tmp_path(path, o->out, step, MODEL_FILE);
-      ZeroType type = r->zero.type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
-      wrong = gpt2_bin_write(main_rank(r) ? path : NULL, &r->config, type, read_for_bin, &r->model, problem,
-                             sizeof problem) != 0;
-    }
-    if (main_rank(r)) {
-      char ignored[PROBLEM_BYTES];
-      if (wrong) checkpoint_abandon(o->out, step, ignored, sizeof ignored);
-      wrong =
-          wrong || checkpoint_commit(o->out, step, problem, sizeof problem) != 0 ||
-          checkpoint_prune(o->out, step, (size_t)o->keep_last, (size_t)o->keep_every, problem, sizeof problem) != 0;
-    }
-  }
-  if (!main_rank(r)) return;
-  if (wrong) {
-    fprintf(stderr, "warning: no checkpoint of step %zu: %s; training goes on\n", step, problem);
-  } else {
-    printf("checkpoint %s/step_%08zu\n", o->out, step);
-  }
-  fflush(stdout);
-}
-
-// The newest checkpoint that is whole; older ones are tried where it is not. Ends all ranks if none of several is.
-static void resume(Run *r) {
-  const Options *o = &r->options;
-  size_t *steps = NULL, count = 0;
-  char problem[PROBLEM_BYTES], path[CHECKPOINT_PATH];
-  ZeroErrors errors = {NULL, 0};
-  if (checkpoint_list(o->out, &steps, &count, problem, sizeof problem) != 0)
-    zero_errors_add(&errors, "-y: %s", problem);
-  int loaded = 0;
-  while (!loaded && errors.count == 0 && count > 0) {
-    ZeroErrors found = {NULL, 0};
-    Progress progress;
-    checkpoint_path(path, o->out, steps[--count], STATE_FILE);
-    loaded = zero_load(r->model.engine, path, &progress, sizeof progress, &found) == 0;
-    if (loaded) {
-      if (progress.seed != r->progress.seed || progress.sequences != r->progress.sequences) {
-        zero_errors_add(&errors,
-                        "-y: %s was trained with --seed %llu and %llu sequences a step, this run has %llu and "
-                        "%llu: its data would go on in another order; use the same",
-                        path, (unsigned long long)progress.seed, (unsigned long long)progress.sequences,
-                        (unsigned long long)r->progress.seed, (unsigned long long)r->progress.sequences);
-      }
-      r->progress = progress;
-    } else if (count == 0) {
-      for (int i = 0; i < found.count; i++) zero_errors_add(&errors, "-y: %s", found.lines[i]);
-      if (found.count == 0) zero_errors_add(&errors, "-y: no checkpoint in %s is whole", o->out);
-    } else if (main_rank(r)) {
-      for (int i = 0; i < found.count; i++) printf("note: %s; trying an older one\n", found.lines[i]);
-    }
-  }
-  zero_free(steps);
-  zero_errors_check(&errors, r->comm);
-  if (main_rank(r) && loaded) printf("resumed from %s\n", path);
-  if (main_rank(r) && !loaded) printf("note: -y 1: no checkpoint in %s, starting at step 0\n", o->out);
+static int write_bin(void *ctx, const char *path, char *problem, size_t problem_bytes) {
+  GPT2 *m = (GPT2 *)ctx;
+  ZeroType type = m->type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
+  return gpt2_bin_write(path, &m->config, type, read_for_bin, m, problem, problem_bytes);
 }
 
 // ----------------------------------------------------------------------------
 // The loop
 
-static volatile sig_atomic_t stop_requested;
-
-static void request_stop(int signal_number) {
-  (void)signal_number;
-  stop_requested = 1;
-}
-
-// SIGINT and SIGTERM finish the step; SIGUSR1 too, which mpirun hands on (scripts/run.sh sends that one).
-static void catch_signals(void) {
-  static const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = request_stop;
-  action.sa_flags = SA_RESTART;
-  for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-    if (sigaction(signals[i], &action, NULL) != 0) zero_fatal("signal %d cannot be caught", signals[i]);
-  }
-}
-
 static void print_step(const Run *r, size_t step, double loss, ZeroStep done, double lr, double seconds,
                        double left) {
+  const Setup *s = &r->setup;
   const GPT2Config *c = &r->config;
-  double tokens = (double)(r->sequences * r->T) / seconds;
+  double tokens = (double)(s->sequences * s->T) / seconds;
   double flops_per_token =
-      6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)r->T;
+      6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)s->T;
   long minutes = (long)(left / 60.0);
   char scale[32] = "";
-  if (r->zero.type == ZERO_F16) snprintf(scale, sizeof scale, " | scale %g", done.scale);
+  if (s->zero.type == ZERO_F16) snprintf(scale, sizeof scale, " | scale %g", done.scale);
   printf(
       "step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld "
       "left%s%s\n",
-      step + 1, r->steps, loss, done.norm, lr, seconds * 1e3, tokens,
+      step + 1, s->steps, loss, done.norm, lr, seconds * 1e3, tokens,
       100.0 * tokens * flops_per_token / r->peak_flops, minutes, (long)left - 60 * minutes, scale,
       done.skipped ? " | skipped" : "");
   fflush(stdout);
 }
 
 static void evaluate(Run *r, size_t step) {
-  const Options *o = &r->options;
-  int last = step == r->steps;
-  if (o->val_every > 0 && r->val && (last || step % (size_t)o->val_every == 0)) {
+  const Setup *s = &r->setup;
+  const Options *o = &s->options;
+  int last = step == s->steps;
+  if (o->val_every > 0 && s->val && (last || step % (size_t)o->val_every == 0)) {
     size_t windows = 0;
     double loss = validate(r, &windows);
     if (main_rank(r)) {
@@ -818,26 +628,28 @@ static void evaluate(Run *r, size_t step) {
 }
 
 static void train(Run *r) {
-  const Options *o = &r->options;
+  const Setup *s = &r->setup;
+  const Options *o = &s->options;
   double busy = 0.0, busy_at_print = 0.0; // seconds spent in training steps
   size_t first = (size_t)r->progress.step, printed_step = first, step = first;
   int stop = 0;
-  for (; step <= r->steps; step++) {
+  for (; step <= s->steps; step++) {
     evaluate(r, step);
-    if (step == r->steps) break;
+    if (step == s->steps) break;
     double start = now(), loss = 0.0;
-    size_t at = schedule_counts_applied(&r->schedule) ? zero_steps_applied(r->model.engine) : step;
-    double lr = schedule_lr(&r->schedule, at), beta1, beta2;
-    if (schedule_betas(&r->schedule, at, &beta1, &beta2)) zero_set_betas(r->model.engine, beta1, beta2);
+    size_t at = schedule_counts_applied(&s->schedule) ? zero_steps_applied(r->model.engine) : step;
+    double lr = schedule_lr(&s->schedule, at), beta1, beta2;
+    if (schedule_betas(&s->schedule, at, &beta1, &beta2)) zero_set_betas(r->model.engine, beta1, beta2);
     ZeroStep done = train_step(r, step, (float)lr, &loss);
     busy += now() - start;
     zero_process_peak();
-    stop = on_any_rank(r, stop_requested);
+    double stopping = stop_requested();
+    stop = zero_sum_ordered(r->model.engine, &stopping, 1) > 0.0; // on any rank
     if (main_rank(r)) {
       logger_train(r->log, step, loss, lr, done.norm);
-      if ((step + 1) % (size_t)o->log_every == 0 || step + 1 == r->steps || step == first || stop) {
+      if ((step + 1) % (size_t)o->log_every == 0 || step + 1 == s->steps || step == first || stop) {
         double seconds = (busy - busy_at_print) / (double)(step + 1 - printed_step);
-        print_step(r, step, loss, done, lr, seconds, seconds * (double)(r->steps - step - 1));
+        print_step(r, step, loss, done, lr, seconds, seconds * (double)(s->steps - step - 1));
         busy_at_print = busy;
         printed_step = step + 1;
       }
@@ -847,50 +659,47 @@ static void train(Run *r) {
       if (main_rank(r)) printf("step %zu state %016llx\n", step + 1, hash);
     }
     int due =
-        o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == r->steps || stop);
-    if (due) save_checkpoint(r, step + 1);
+        o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
+    r->progress.step = step + 1;
+    if (due) {
+      run_checkpoint_save(r->model.engine, s->comm, o, &r->progress, write_bin, &r->model);
+    }
     if (stop) break;
   }
   if (!main_rank(r)) return;
   if (stop)
     printf("stopped by a signal after step %zu%s\n", step + 1,
            o->checkpoint_every > 0 ? "" : ", nothing saved: no -n");
-  printf("trained %zu steps in %.1f s\n", (stop ? step + 1 : r->steps) - first, busy);
+  printf("trained %zu steps in %.1f s\n", (stop ? step + 1 : s->steps) - first, busy);
 }
 
 // Rank 0. A resumed run goes on with its log; a new one moves what is there aside.
 static void open_log(Run *r) {
-  const Options *o = &r->options;
+  const Options *o = &r->setup.options;
   if (!o->out) return;
   if (o->resume) {
     r->log = logger_resume(o->out, (size_t)r->progress.step);
     return;
   }
   r->log = logger_open(o->out);
-  char problem[PROBLEM_BYTES];
+  char problem[2 * CHECKPOINT_PATH];
   if (checkpoint_move_aside(o->out, problem, sizeof problem) != 0) zero_fatal("-o %s: %s", o->out, problem);
 }
 
 static void start_run(Run *r, GPT2Bin *bin) {
-  const Options *o = &r->options;
-  r->steps = o->steps >= 0 ? (size_t)o->steps : dataloader_windows(r->train) / r->sequences;
-  if (!schedule_from_file(&r->file, &r->table, o->lr, r->steps, &r->schedule)) {
-    r->schedule.lr = o->lr;
-    r->schedule.warmup = (size_t)o->warmup;
-    r->schedule.total = r->steps;
-    r->schedule.final_fraction = o->final_fraction;
-    if (schedule_parse(o->schedule, &r->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
-  }
+  const Setup *s = &r->setup;
+  const Options *o = &s->options;
   r->progress.sample_state = SAMPLE_SEED;
   r->progress.seed = (uint64_t)o->seed;
-  r->progress.sequences = r->sequences;
+  r->progress.sequences = s->sequences;
   outliers_init(&r->progress.loss);
   outliers_init(&r->progress.norm);
-  r->inputs = (int *)zero_malloc(r->B * r->T * sizeof(int), ZERO_MEM_OTHER);
-  r->targets = (int *)zero_malloc(r->B * r->T * sizeof(int), ZERO_MEM_OTHER);
-  r->micro_losses = (double *)zero_malloc(r->micro_steps * sizeof(double), ZERO_MEM_OTHER);
+  r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
+  r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
+  r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   r->device = zero_device_cpu();
-  gpt2_create(&r->model, &r->config, r->B, r->T, &r->zero, r->comm, r->device);
+  gpt2_create(&r->model, &r->config, s->B, s->T, &s->zero, s->comm, r->device);
+  setup_make_output(s);
   if (main_rank(r)) print_run(r); // after the engine has settled which transport it uses
   if (bin) {
     gpt2_load(&r->model, bin);
@@ -898,7 +707,7 @@ static void start_run(Run *r, GPT2Bin *bin) {
   } else {
     gpt2_init(&r->model, (uint64_t)o->seed);
   }
-  if (o->resume) resume(r);
+  if (o->resume) run_checkpoint_resume(r->model.engine, s->comm, o, &r->progress);
   zero_print_memory(r->model.engine, stdout);
   r->peak_flops = measure_peak(r);
   if (main_rank(r)) {
@@ -913,13 +722,10 @@ static void end_run(Run *r) {
   zero_print_peak(r->model.engine, stdout);
   if (r->log) logger_close(r->log);
   gpt2_destroy(&r->model);
-  dataloader_close(r->train);
-  if (r->val) dataloader_close(r->val);
-  if (r->tokenizer) tokenizer_close(r->tokenizer);
   zero_free(r->inputs);
   zero_free(r->targets);
   zero_free(r->micro_losses);
-  zero_config_file_free(&r->file);
+  setup_free(&r->setup);
 }
 
 int main(int argc, char **argv) {
@@ -927,29 +733,21 @@ int main(int argc, char **argv) {
   ZeroErrors errors = {NULL, 0};
   GPT2Bin *bin = NULL;
   memset(&run, 0, sizeof run);
-  OptionTable *table = &run.table;
-  options_init(&run.options, table);
-  flags_parse(table->flags, table->count, argc, argv, table->given, &errors, NULL);
-  run.threads = launch_threads((int)run.options.threads, argv);
-  run.comm = zero_comm_create(NULL);
-  if (run.options.help || run.options.version) {
-    if (main_rank(&run) && run.options.version) printf("train_gpt2 " ZERO_C_VERSION "\n");
-    if (main_rank(&run) && run.options.help) {
-      printf("train_gpt2: trains a GPT-2 with ZeRO. Flags are pairs; the last of a repeated one counts.\n");
-      flags_help(stdout, table->flags, table->count);
-    }
-    zero_comm_destroy(run.comm);
+  Setup *setup = &run.setup;
+  setup_parse(setup, argc, argv, &errors);
+  if (setup_help(setup, "train_gpt2", "trains a GPT-2 with ZeRO.")) {
+    zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;
   }
   if (errors.count == 0) check_run(&run, &errors, &bin);
-  zero_errors_check(&errors, run.comm);
-  // Once more for the notices, now that they can come from one rank and once.
-  if (main_rank(&run)) flags_parse(table->flags, table->count, argc, argv, table->given, &errors, stdout);
-  catch_signals();
+  zero_errors_check(&errors, setup->comm);
+  setup_print_notices(setup, argc, argv);
+  setup_finish(setup);
+  stop_catch_signals();
   start_run(&run, bin);
   train(&run);
   end_run(&run);
-  zero_comm_destroy(run.comm);
+  zero_comm_destroy(setup->comm);
   zero_device_destroy(run.device);
   return ZERO_EXIT_OK;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../zero/error.h"
 #include "../zero/memory.h"
 
 static const char LOG_NAME[] = "main.log";
@@ -16,61 +17,6 @@ struct Logger {
   FILE *file;
   char *path;
 };
-
-static char *copy_string(const char *text) {
-  size_t bytes = strlen(text) + 1;
-  return memcpy(zero_malloc(bytes, ZERO_MEM_OTHER), text, bytes);
-}
-
-// Cuts path to its parent directory, in place: "a/b//" -> "a", "/a" -> "/", "a" -> ".".
-static void cut_to_parent(char *path) {
-  size_t length = strlen(path);
-  while (length > 1 && path[length - 1] == '/') length--;
-  while (length > 0 && path[length - 1] != '/') length--;
-  while (length > 1 && path[length - 1] == '/') length--;
-  if (length == 0) path[length++] = '.'; // a name has at least one character, so there is room
-  path[length] = '\0';
-}
-
-void logger_check(const char *dir, const char *flag, ZeroErrors *errors) {
-  if (dir[0] == '\0') {
-    zero_errors_add(errors, "%s: the directory's name is empty; give one such as log124M", flag);
-    return;
-  }
-  // What exists of the path, from its end upwards, decides.
-  char *path = copy_string(dir);
-  struct stat info;
-  int missing;
-  while ((missing = stat(path, &info) != 0) && errno == ENOENT && strcmp(path, ".") != 0 && strcmp(path, "/") != 0) {
-    cut_to_parent(path);
-  }
-  if (missing) {
-    zero_errors_add(errors, "%s %s: cannot be used: %s: %s; give another directory", flag, dir, path,
-                    strerror(errno));
-  } else if (!S_ISDIR(info.st_mode)) {
-    zero_errors_add(errors, "%s %s: %s is a file, not a directory; give another directory", flag, dir, path);
-  } else if (access(path, W_OK | X_OK) != 0) {
-    zero_errors_add(errors, "%s %s: cannot write in %s: %s; give a directory that you may write to", flag, dir, path,
-                    strerror(errno));
-  }
-  zero_free(path);
-}
-
-// mkdir -p.
-static void make_directories(const char *dir) {
-  char *path = copy_string(dir);
-  for (char *at = path + 1;; at++) {
-    if (*at != '/' && *at != '\0') continue;
-    const char end = *at;
-    *at = '\0';
-    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-      zero_fatal("-o %s: directory %s cannot be created: %s", dir, path, strerror(errno));
-    }
-    if (end == '\0') break;
-    *at = end;
-  }
-  zero_free(path);
-}
 
 // An older log keeps its lines under the first free number.
 static void move_aside(const char *path) {
@@ -94,7 +40,6 @@ static void move_aside(const char *path) {
 }
 
 static Logger *new_logger(const char *dir) {
-  make_directories(dir);
   Logger *logger = zero_malloc(sizeof *logger, ZERO_MEM_OTHER);
   const size_t bytes = strlen(dir) + 1 + sizeof LOG_NAME;
   logger->path = zero_malloc(bytes, ZERO_MEM_OTHER);

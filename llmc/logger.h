@@ -4,18 +4,14 @@
 
 #include <stddef.h>
 
-#include "../zero/error.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef struct Logger Logger;
 
-// Can dir be created (parents too) and written to? Problems go into errors; nothing is created.
-void logger_check(const char *dir, const char *flag, ZeroErrors *errors);
-// Creates dir and dir/main.log; an existing log is moved aside to main.log.1, .2, … (the first free number),
-// with a line on stdout. Call on rank 0 alone, after the start-up checks. Ends all ranks on failure.
+// Creates dir/main.log (dir exists: output_dir_make); an existing log is moved aside to main.log.1, .2, … (the first
+// free number), with a line on stdout. Call on rank 0 alone, after the start-up checks. Ends all ranks on failure.
 Logger *logger_open(const char *dir);
 // To go on with dir/main.log from this step: its lines of that step and later ones are dropped.
 Logger *logger_resume(const char *dir, size_t step);

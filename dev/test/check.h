@@ -20,21 +20,34 @@
 enum { CHECK_PATH = 512, CHECK_TEXT = 4096, CHECK_STARTED = 99 };
 
 // A directory of its own for a test; check_remove_dir removes it with all that is in it.
-static inline void check_make_dir(char dir[CHECK_PATH]) {
-  strcpy(dir, "/tmp/zero_test_XXXXXX");
-  assert_non_null(mkdtemp(dir));
+static inline void check_make_dir(char made[CHECK_PATH]) {
+  strcpy(made, "/tmp/zero_test_XXXXXX");
+  assert_non_null(mkdtemp(made));
 }
 
-static inline void check_remove_dir(const char *dir) {
+static inline void check_remove_dir(const char *made) {
   char command[CHECK_PATH + 16];
-  assert_int_equal(strncmp(dir, "/tmp/zero_test_", 15), 0);
-  snprintf(command, sizeof command, "rm -rf '%s'", dir);
+  assert_int_equal(strncmp(made, "/tmp/zero_test_", 15), 0);
+  snprintf(command, sizeof command, "rm -rf '%s'", made);
   assert_int_equal(system(command), 0);
 }
 
-// path = dir/name
-static inline void check_path(char path[CHECK_PATH], const char *dir, const char *name) {
-  assert_true(snprintf(path, CHECK_PATH, "%s/%s", dir, name) < CHECK_PATH);
+// The same as cmocka's setup and teardown of a test, which finds its directory in `dir`.
+static char dir[CHECK_PATH];
+static inline int check_setup_dir(void **state) {
+  (void)state;
+  check_make_dir(dir);
+  return 0;
+}
+static inline int check_teardown_dir(void **state) {
+  (void)state;
+  check_remove_dir(dir);
+  return 0;
+}
+
+// path = parent/name
+static inline void check_path(char path[CHECK_PATH], const char *parent, const char *name) {
+  assert_true(snprintf(path, CHECK_PATH, "%s/%s", parent, name) < CHECK_PATH);
 }
 
 static inline void check_write(const char *path, const void *data, size_t bytes) {

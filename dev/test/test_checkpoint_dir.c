@@ -8,19 +8,7 @@
 #include "check.h"
 
 enum { MOST = 32 };
-static char dir[CHECK_PATH], problem[CHECK_TEXT];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
+static char problem[CHECK_TEXT];
 
 static int exists(const char *name) {
   char path[CHECK_PATH];
@@ -234,14 +222,14 @@ static void test_long_path(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_paths),
-      cmocka_unit_test_setup_teardown(test_save, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_other_names, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_leftovers, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_prune, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_prune_before_commit, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_move_aside, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_save, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_other_names, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_leftovers, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_replace, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_prune, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_prune_before_commit, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_move_aside, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_failures, check_setup_dir, check_teardown_dir),
       cmocka_unit_test(test_long_path),
   };
   return cmocka_run_group_tests_name("checkpoint_dir", tests, NULL, NULL);

@@ -29,6 +29,10 @@ file model_magic.bin 20240327 3 "${shape[@]}" $bytes
 file model_version.bin 20240326 4 "${shape[@]}" $bytes
 file model_cut.bin 20240326 3 "${shape[@]}" $((bytes - 4))
 file model_shape.bin 20240326 3 32 80 1 3 32 128 $bytes
+file model_absurd.bin 20240326 3 2000000000 2000000000 2000000000 2 2000000000 2000000128 0
+file model_negative.bin 20240326 3 32 80 -1 2 32 128 $bytes
+file tokenizer_absurd.bin 20240328 2 2000000000 0 80
+token_file absurd.bin 100 80 20240520 1 -100
 file tokenizer.bin 20240328 2 80 0 80   # 80 tokens without text
 file tokenizer_magic.bin 20240329 2 80 0 80
 file tokenizer_cut.bin 20240328 2 81 0 80
@@ -87,7 +91,7 @@ bad_data() {
   refused 1 "-i none.bin" -- -i none.bin && refused 1 "-i magic.bin" 20240521 -- -i magic.bin &&
     refused 1 "-i version.bin" "version 7" -- -i version.bin && refused 1 "-i short.bin" "shorter" -- -i short.bin &&
     refused 1 "-i tiny.bin" "9 bytes" -- -i tiny.bin && refused 1 "-i large.bin" "vocabulary of 80" -- -i large.bin &&
-    refused 1 "-i few.bin" "-t 32" -- -i few.bin && refused 1 "-i ." "directory" -- -i .
+    refused 1 "-i absurd.bin" -- -i absurd.bin && refused 1 "-i few.bin" "-t 32" -- -i few.bin && refused 1 "-i ." "directory" -- -i .
 }
 bad_validation_data() {
   refused 1 "-j none.bin" -- -j none.bin && refused 1 "-j magic.bin" -- -j magic.bin &&
@@ -96,6 +100,7 @@ bad_validation_data() {
 bad_tokenizer() {
   refused 1 "--tokenizer none.bin" -- --tokenizer none.bin &&
     refused 1 "--tokenizer tokenizer_magic.bin" 20240329 -- --tokenizer tokenizer_magic.bin &&
+    refused 1 "--tokenizer tokenizer_absurd.bin" -- --tokenizer tokenizer_absurd.bin &&
     refused 1 "--tokenizer tokenizer_cut.bin" -- --tokenizer tokenizer_cut.bin &&
     refused 1 "--tokenizer train.bin" -- --tokenizer train.bin
 }
@@ -104,7 +109,8 @@ bad_model_file() {
     refused 1 "-e model_version.bin" "version 4" -- -e model_version.bin &&
     refused 1 "-e model_cut.bin" "72572 bytes" 72576 -- -e model_cut.bin &&
     refused 1 "-e model_shape.bin" "32 channels" "3 heads" -- -e model_shape.bin &&
-    refused 1 "-e tiny.bin" "9 bytes" -- -e tiny.bin
+    refused 1 "-e tiny.bin" "9 bytes" -- -e tiny.bin && refused 4 "-e model_absurd.bin" 2000000000 -- -e model_absurd.bin &&
+    refused 1 "-e model_negative.bin" -- -e model_negative.bin
 }
 bad_shape() {
   refused 1 "-e L=1,H=3,C=32,T=32" "3 heads" -- -e L=1,H=3,C=32,T=32 && refused 1 "-e d13" -- -e d13 &&
@@ -134,8 +140,16 @@ bad_config_file() {
     refused 1 "both.json" fp16 bf16 -- --config both.json && refused 1 "word.json" "stage" -- --config word.json &&
     refused 1 "dtype" -- --dtype fp8 || return 1
   # without -b, which would replace the file's own triple
-  ends 1 "$train" -e L=1,H=2,C=32,T=32,V=80 -i train.bin -t 32 -x 1 -v 0 -s 0 --config triple.json &&
-    errors_are 1 "Check batch related parameters" "33 != 17 * 2 * 1"
+  local without_batch=(-e L=1,H=2,C=32,T=32,V=80 -i train.bin -t 32 -x 1 -v 0 -s 0 -o out --config triple.json)
+  ends 1 "$train" "${without_batch[@]}" && errors_are 1 "Check batch related parameters" "33 != 17 * 2 * 1" &&
+    ends 1 "$run" 3 "$train" "${without_batch[@]}" && errors_are 1 "33 != 17 * 2 * 3" &&
+    is "folder out" "$(ls -d out 2> /dev/null)" ""
+}
+bad_checkpoint() {
+  ends 0 "$train" "${base[@]}" -o saved -n 1 && cp -r saved cut && truncate -s -100 cut/step_00000001/state.zero || return 1
+  refused 1 "-y: saved/step_00000001/state.zero" "another model" -- -o saved -y 1 -e L=1,H=2,C=64,T=32,V=80 &&
+    refused 1 "-y: saved/step_00000001/state.zero" "--seed 42" -- -o saved -y 1 --seed 43 &&
+    refused 1 "-y: cut/step_00000001/state.zero" "bytes" -- -o cut -y 1
 }
 no_folder() {
   ends 1 "$train" "${base[@]}" -n 1 && errors_are 1 "-n: checkpoints need a folder" &&
@@ -154,6 +168,21 @@ unwritable_output_folder() {
   why="this user may write everywhere"
   [ ! -w $folder ] || return 77
   refused 1 "-o $folder/log" "cannot write in $folder" -- -o $folder/log
+}
+# What root's permissions hide: no file can be made there.
+impossible_output_folder() {
+  refused 1 "-o /proc" "cannot be" -- -o /proc && refused 1 "-o /proc/zero_c" "cannot be" -- -o /proc/zero_c
+}
+full_disk() {
+  mkdir -p disk
+  why="a tmpfs cannot be mounted here"
+  mount -t tmpfs -o size=64k tmpfs disk 2> /dev/null || return 77
+  local code=0
+  refused 1 "-o disk/log" "a checkpoint (-n) needs 0.3" -- -o disk/log -n 1 || code=1
+  head -c 64K /dev/zero > disk/large
+  [ $code = 0 ] && refused 1 "-o disk/log" "No space left on device" -- -o disk/log || code=1
+  umount disk
+  return $code
 }
 several_errors() {
   refused 3 "-b: 0 is" "-l: 'x' is" "--frobnicate: unknown" -- -b 0 -l x --frobnicate 1 &&
@@ -256,6 +285,7 @@ gone() { case $(ps -o stat= -p "$1") in "" | Z*) return 0 ;; *) return 1 ;; esac
 
 killed_rank() { # killed_rank COMM STAGE WHICH: the rank that was started as number WHICH, from 1
   local job launcher pids tries=0 start code=0
+  rm -f killed.out # or the one before would be read
   ZERO_COMM=$1 "$run" 3 "$train" "${base[@]}" -z "$2" -x 1000000 -v 0 > killed.out 2>&1 < /dev/null &
   job=$!
   while ! grep -q '^step *3/' killed.out && [ $((tries += 1)) -lt 300 ]; do sleep 0.1; done
@@ -292,9 +322,12 @@ test_case "refused: model file" bad_model_file
 test_case "refused: shape and batch" bad_shape
 test_case "refused: flags" bad_flags
 test_case "refused: configuration file" bad_config_file
+test_case "refused: checkpoint" bad_checkpoint
 test_case "refused: checkpoints without a folder" no_folder
 test_case "refused: output folder" bad_output_folder
 test_case "refused: unwritable output folder" unwritable_output_folder
+test_case "refused: a folder where nobody can write" impossible_output_folder
+test_case "refused: full disk" full_disk
 test_case "refused: several errors, all shown" several_errors
 test_case "refused: transport" bad_transport
 test_case "little shared memory" little_shared_memory

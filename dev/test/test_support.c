@@ -3,27 +3,12 @@
 #include <omp.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "../../llmc/logger.h"
 #include "../../llmc/random.h"
 #include "../../llmc/sampler.h"
 #include "../../llmc/tokenizer.h"
 #include "check.h"
-
-static char dir[CHECK_PATH];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
 
 // ---------------------------------------------------------------------------------------------------
 // Random numbers
@@ -183,13 +168,12 @@ static void expect_log(const char *name, const char *expected) {
 
 static void test_log_lines(void **state) {
   (void)state;
-  char deep[CHECK_PATH], text[CHECK_TEXT], path[CHECK_PATH];
-  check_path(deep, dir, "a/b//c");
-  Logger *logger = logger_open(deep);
+  char text[CHECK_TEXT], path[CHECK_PATH];
+  Logger *logger = logger_open(dir);
   logger_val(logger, 0, 4.26268);
   logger_train(logger, 19, 2.34567809, 0.0003, 0.5432);
   // on disk before it is closed: a killed run keeps its lines
-  check_path(path, dir, "a/b/c/main.log");
+  check_path(path, dir, "main.log");
   check_read(path, text);
   assert_string_equal(text, "s:0 tel:4.26268\ns:19 trl:2.34567809 lr:0.0003 norm:0.5432\n");
   logger_val(logger, 20, 1.0 / 3);
@@ -217,47 +201,6 @@ static void test_no_logger(void **state) {
   logger_close(NULL);
 }
 
-static void test_log_directory_check(void **state) {
-  (void)state;
-  char path[CHECK_PATH], below[CHECK_PATH];
-  ZeroErrors errors = {0};
-  logger_check(dir, "-o", &errors);
-  check_path(path, dir, "new/and/deep/");
-  logger_check(path, "-o", &errors);
-  logger_check("new_relative_directory", "-o", &errors);
-  check_no_error(&errors);
-  check_path(path, dir, "new");
-  assert_int_equal(access(path, F_OK), -1); // nothing was made
-
-  check_path(path, dir, "file");
-  check_write(path, "x", 1);
-  logger_check(path, "-o", &errors);
-  check_one_error(&errors, "-o ", path, "is a file, not a directory", NULL);
-  check_path(below, path, "log");
-  logger_check(below, "-o", &errors);
-  check_one_error(&errors, "-o ", below, "Not a directory", NULL);
-  logger_check("", "-o", &errors);
-  check_one_error(&errors, "-o: ", "empty", NULL);
-}
-
-// Root may write anywhere: as another user, then. The error comes back as the message of the end.
-static void check_as_nobody(void *path) {
-  enum { NOBODY = 65534 };
-  ZeroErrors errors = {0};
-  if (geteuid() == 0 && setuid(NOBODY) != 0) return;
-  logger_check(path, "-o", &errors);
-  if (errors.count == 1) zero_fatal("%s", errors.lines[0]);
-}
-
-static void test_log_directory_without_permission(void **state) {
-  (void)state;
-  char path[CHECK_PATH];
-  check_path(path, dir, "log/deep");
-  assert_int_equal(chmod(dir, 0555), 0);
-  check_fatal(check_as_nobody, path, "-o ", path, "cannot write in", dir, "Permission denied", NULL);
-  assert_int_equal(chmod(dir, 0700), 0);
-}
-
 static void open_logger(void *path) {
   logger_open(path);
 }
@@ -277,7 +220,7 @@ static void test_log_failures(void **state) {
   check_path(path, dir, "file");
   check_write(path, "x", 1);
   check_path(below, path, "log");
-  check_fatal(open_logger, below, "-o ", below, "cannot be created", NULL);
+  check_fatal(open_logger, below, below, "main.log", "Not a directory", NULL);
   check_fatal(write_past_the_limit, dir, dir, "main.log", "cannot be written", "disk full", NULL);
 }
 
@@ -364,14 +307,12 @@ int main(void) {
       cmocka_unit_test(test_normal_distribution),
       cmocka_unit_test(test_uniform),
       cmocka_unit_test(test_sampler),
-      cmocka_unit_test_setup_teardown(test_log_lines, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_old_logs_move_aside, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_log_lines, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_old_logs_move_aside, check_setup_dir, check_teardown_dir),
       cmocka_unit_test(test_no_logger),
-      cmocka_unit_test_setup_teardown(test_log_directory_check, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_log_directory_without_permission, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_log_failures, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_tokenizer, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_bad_tokenizers, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_log_failures, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_tokenizer, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_bad_tokenizers, check_setup_dir, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("support", tests, NULL, NULL);
 }

@@ -1,0 +1,42 @@
+// A run's checkpoints: DIR/step_00000020/ with state.zero (the engine's state and the run's progress) and model.bin.
+//
+// All ranks make these calls; the folders are made by rank 0 (checkpoint_dir.h).
+#ifndef LLMC_RUN_CHECKPOINT_H
+#define LLMC_RUN_CHECKPOINT_H
+
+#include <stdint.h>
+
+#include "../zero/zero.h"
+#include "options.h"
+#include "outliers.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What a checkpoint keeps of a run beside the engine's state. Plain data, without gaps.
+typedef struct {
+  uint64_t step;            // steps done
+  uint64_t seed, sequences; // the order of the data; where step `step` stands in it
+  uint64_t sample_state;    // of the sampler's generator
+  Outliers loss, norm;
+} Progress;
+
+// Writes the model to path (NULL on the ranks that do not write). Collective. Returns 0, or -1 and the reason in
+// `problem` on the writing rank.
+typedef int WriteModel(void *ctx, const char *path, char *problem, size_t problem_bytes);
+
+// Saves after progress->step steps into o->out and prunes by -nk and -nm. A checkpoint that cannot be written is said
+// on rank 0 and given up: training goes on.
+void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progress *progress, WriteModel *write,
+                         void *ctx);
+// Goes on from the newest checkpoint in o->out that is whole: the engine's state and *progress are its own. Where the
+// newest is damaged, older ones are tried, with a note. No checkpoint at all: a note, and everything stays as it is.
+// Ends all ranks with exit code 1 if none of several is whole, or if the checkpoint is one of another order of the
+// data (seed, sequences of a step).
+void run_checkpoint_resume(ZeroEngine *, ZeroComm *, const Options *o, Progress *progress);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,175 @@
+// From the command line to a run that can start.
+#include "setup.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../zero/batch.h"
+#include "launch.h"
+#include "ops.h"
+#include "options_file.h"
+#include "output_dir.h"
+
+#define ZERO_C_VERSION "0.1.0"
+
+int setup_main_rank(const Setup *s) {
+  return s->comm->rank == 0;
+}
+
+// ---------------------------------------------------------------- the command line
+
+void setup_parse(Setup *s, int argc, char **argv, ZeroErrors *errors) {
+  memset(s, 0, sizeof *s);
+  options_init(&s->options, &s->table);
+  flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
+  s->threads = launch_threads((int)s->options.threads, argv);
+  s->comm = zero_comm_create(NULL);
+}
+
+int setup_help(const Setup *s, const char *program, const char *about) {
+  const Options *o = &s->options;
+  if (!o->help && !o->version) return 0;
+  if (setup_main_rank(s) && o->version) printf("%s " ZERO_C_VERSION "\n", program);
+  if (setup_main_rank(s) && o->help) {
+    printf("%s: %s Flags are pairs; the last of a repeated one counts.\n", program, about);
+    flags_help(stdout, s->table.flags, s->table.count);
+  }
+  return 1;
+}
+
+// Parsing is quiet; once the ranks are known the notices can come from one of them, and once.
+void setup_print_notices(Setup *s, int argc, char **argv) {
+  ZeroErrors none = {NULL, 0};
+  if (!setup_main_rank(s)) return;
+  flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, &none, stdout);
+}
+
+void setup_check_config(Setup *s, ZeroErrors *errors) {
+  const Options *o = &s->options;
+  zero_config_file_default(&s->file);
+  if (o->config) {
+    zero_config_file_read(o->config, &s->file, errors);
+    options_apply_file(&s->options, &s->table, &s->file);
+    zero_config_file_check(o->config, &s->file, (int)o->stage, errors);
+  }
+  options_zero_config(o, &s->file, &s->zero);
+  zero_config_check(&s->zero, errors);
+}
+
+// ---------------------------------------------------------------- batch and data
+
+static int64_t given_in_file(const ZeroFileInt *key) {
+  return key->state == ZERO_KEY_GIVEN ? key->value : 0;
+}
+
+void setup_check_batch(Setup *s, size_t longest, ZeroErrors *errors) {
+  const Options *o = &s->options;
+  const size_t llmc_longest = 1024;
+  const size_t built_in = longest < llmc_longest ? longest : llmc_longest;
+  s->T = o->seq_len > 0 ? (size_t)o->seq_len : built_in;
+  if (s->T > longest) {
+    zero_errors_add(errors, "-t: found %zu, this model has positions for %zu; use -t %zu or a model with a larger T",
+                    s->T, longest, longest);
+  }
+  if (o->val_batches == 0) zero_errors_add(errors, "-m: found 0; give a number from 1, -1 for all, or -v 0 for none");
+  if (o->total_batch > 0 && (size_t)o->total_batch % s->T != 0) {
+    zero_errors_add(errors, "-d: found %lld tokens, expected a multiple of -t %zu", (long long)o->total_batch, s->T);
+    return;
+  }
+  ZeroBatch file, flags, batch;
+  file.train = given_in_file(&s->file.train_batch_size);
+  file.micro = given_in_file(&s->file.train_micro_batch_size_per_gpu);
+  file.accumulation = given_in_file(&s->file.gradient_accumulation_steps);
+  flags.train = o->total_batch > 0 ? o->total_batch / (int64_t)s->T : 0;
+  flags.micro = o->micro_batch > 0 ? o->micro_batch : 0;
+  flags.accumulation = 0;
+  if (zero_batch_infer(file, flags, s->comm->size, &batch, errors) != 0) return;
+  s->B = (size_t)batch.micro;
+  s->micro_steps = (size_t)batch.accumulation;
+  s->sequences = (size_t)batch.train;
+}
+
+static int file_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+void setup_check_data(Setup *s, size_t vocab, ZeroErrors *errors) {
+  Options *o = &s->options;
+  const int own_data = options_given(&s->table, "-i");
+  if (!own_data && !file_exists(DEMO_TRAIN)) {
+    zero_errors_add(errors,
+                    "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
+                    "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
+                    "-i data/mine_train.bin -j data/mine_val.bin");
+    return;
+  }
+  if (own_data && !options_given(&s->table, "-j")) {
+    if (o->val_every > 0) {
+      zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
+    }
+    o->val = NULL;
+  }
+  s->train = dataloader_open(o->train, "-i", s->T, vocab, (uint64_t)o->seed, errors);
+  if (s->train && o->steps < 0 && dataloader_windows(s->train) < s->sequences) {
+    zero_errors_add(errors,
+                    "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
+                    o->train, dataloader_windows(s->train), s->sequences);
+  }
+  if (o->val_every > 0 && o->val) s->val = dataloader_open(o->val, "-j", s->T, vocab, (uint64_t)o->seed, errors);
+  if (!o->tokenizer && !own_data && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
+  if (o->tokenizer) s->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
+}
+
+// ---------------------------------------------------------------- the output folder
+
+void setup_check_output(const Setup *s, size_t checkpoint_bytes, ZeroErrors *errors) {
+  const Options *o = &s->options;
+  if (!o->out && o->checkpoint_every > 0) zero_errors_add(errors, "-n: checkpoints need a folder; give one by -o");
+  if (!o->out && o->resume) zero_errors_add(errors, "-y: give the folder of the run by -o");
+  if (!o->out) return;
+  output_dir_check(o->out, "-o", o->checkpoint_every > 0 ? checkpoint_bytes : 0, "a checkpoint (-n)", errors);
+}
+
+void setup_make_output(const Setup *s) {
+  ZeroErrors errors = {NULL, 0};
+  if (s->options.out && setup_main_rank(s)) output_dir_make(s->options.out, "-o", &errors);
+  zero_errors_check(&errors, s->comm);
+}
+
+// ---------------------------------------------------------------- the run
+
+void setup_finish(Setup *s) {
+  const Options *o = &s->options;
+  s->steps = o->steps >= 0 ? (size_t)o->steps : dataloader_windows(s->train) / s->sequences;
+  if (schedule_from_file(&s->file, &s->table, o->lr, s->steps, &s->schedule)) return;
+  s->schedule.lr = o->lr;
+  s->schedule.warmup = (size_t)o->warmup;
+  s->schedule.total = s->steps;
+  s->schedule.final_fraction = o->final_fraction;
+  if (schedule_parse(o->schedule, &s->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
+}
+
+void setup_print(const Setup *s, size_t vocab) {
+  const Options *o = &s->options;
+  printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(s->train),
+         dataloader_windows(s->train), s->T, s->val ? o->val : "off");
+  printf(
+      "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
+      "%lld\n",
+      s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, schedule_name(s->schedule.kind),
+      s->schedule.warmup, s->steps, o->final_fraction, (long long)o->seed);
+  if (s->file.warning) printf("%s\n", s->file.warning);
+  if (ops_type_notice(s->zero.type)) printf("note: %s\n", ops_type_notice(s->zero.type));
+  if (s->tokenizer && tokenizer_size(s->tokenizer) != vocab) {
+    printf("note: tokenizer %s has %zu tokens, the model %zu: ids without text are printed as <id>\n", o->tokenizer,
+           tokenizer_size(s->tokenizer), vocab);
+  }
+}
+
+void setup_free(Setup *s) {
+  if (s->train) dataloader_close(s->train);
+  if (s->val) dataloader_close(s->val);
+  if (s->tokenizer) tokenizer_close(s->tokenizer);
+  zero_config_file_free(&s->file);
+}
