@@ -23,7 +23,7 @@ LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
 SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch])
 
-.PHONY: all help demo deps test test-long test-programs sanitize lint format install clean
+.PHONY: all help demo deps test test-long test-programs sanitize fuzz lint format install clean
 .SECONDARY:
 
 all: $(PROGRAMS)
@@ -36,7 +36,8 @@ help:
 	@echo 'make test-long   the full matrices'
 	@echo 'make format      clang-format on all C sources'
 	@echo 'make lint        clang-tidy and cppcheck on the product'
-	@echo 'make sanitize    the tests of one process under ASan and UBSan, in $(BUILD)-asan'
+	@echo 'make sanitize    everything under ASan and UBSan, in $(BUILD)-asan'
+	@echo 'make fuzz        libFuzzer on all readers of files, FUZZ_SECONDS=300 each (clang)'
 	@echo 'make install     copy train_gpt2 to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
 	@echo 'make clean       remove what was built'
 	@echo 'Variables: ARCH=native (processor), OPT=-O3, EXTRA= (more flags), BUILD=build (folder), CC=gcc, V=1 (show commands)'
@@ -64,7 +65,13 @@ $(BUILD)/packages:
 	@mkdir -p $(BUILD) && touch $@
 
 test_gpt2: $(BUILD)/dev/test/fixture.o
+$(BUILD)/test_gpt2: $(BUILD)/dev/test/fixture.o
 $(PROGRAMS): %: $(BUILD)/%.o $(LLMC_OBJS) $(ZERO_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
+
+# The same within the build folder: for a build that stands beside the usual one.
+$(addprefix $(BUILD)/,$(PROGRAMS)): %: %.o $(LLMC_OBJS) $(ZERO_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
 
@@ -84,19 +91,52 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 	@echo 'cc $<'
 	$(QUIET)$(CC) -x c $(CFLAGS) -c $< -o $@
 
-# The tests of one process with address and undefined-behaviour checks. Open MPI is not started in them; what it leaks
-# by itself is named in dev/lsan.txt.
+# Everything again with address and undefined-behaviour checks; SANITIZED: the tests, as dev/test/run_sanitized.sh
+# knows them. What Open MPI leaks by itself is named in dev/lsan.txt.
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
-# test_misuse and others whose processes end on purpose with everything in their hands are left out: not leaks.
-SANITIZED ?= test_ops test_ops_types test_ops_attention test_partition test_engine test_checkpoint test_config \
-             test_batch test_options test_schedulers test_outliers
+SANITIZED ?= all
 sanitize:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan OPT=-O1 EXTRA='$(SANITIZE)' \
-	  $(addprefix $(BUILD)-asan/,$(SANITIZED))
-	@for t in $(SANITIZED); do \
-	  echo "$$t under ASan and UBSan"; \
-	  LSAN_OPTIONS=suppressions=dev/lsan.txt OMP_NUM_THREADS=2 $(BUILD)-asan/$$t || exit 1; \
+	  $(if $(filter all,$(SANITIZED)),$(addprefix $(BUILD)-asan/,$(PROGRAMS)) $(TEST_BINS:$(BUILD)/%=$(BUILD)-asan/%), \
+	    $(addprefix $(BUILD)-asan/,$(SANITIZED)))
+	@BUILD=$(BUILD)-asan dev/test/run_sanitized.sh $(SANITIZED)
+
+# libFuzzer on everything that reads a file of the user's: each dev/fuzz/fuzz_NAME.c for so many seconds, with clang.
+# What it found interesting stays in $(BUILD)/fuzz/corpus_NAME, a finding ends it with the input's file name.
+FUZZ_SECONDS ?= 300
+FUZZED ?= $(patsubst dev/fuzz/fuzz_%.c,%,$(wildcard dev/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=gnu11 -g -O1 -fno-sanitize-recover=undefined -I. $(MPI_CFLAGS)
+FUZZ_OBJS := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(wildcard zero/*.c llmc/*.c))
+FUZZ_DICT := $(BUILD)/fuzz/words.dict
+fuzz: $(addprefix $(BUILD)/fuzz/fuzz_,$(FUZZED)) $(FUZZ_DICT)
+	@for name in $(FUZZED); do \
+	  mkdir -p $(BUILD)/fuzz/corpus_$$name; \
+	  echo "fuzz_$$name, $(FUZZ_SECONDS) s"; \
+	  $(BUILD)/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -dict=$(FUZZ_DICT) \
+	    -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 -print_final_stats=1 $(BUILD)/fuzz/corpus_$$name \
+	    $$(ls -d dev/fuzz/seeds_$$name 2> /dev/null) || exit 1; \
 	done
+
+$(BUILD)/fuzz/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(QUIET)clang $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c $< -o $@
+
+# A library, so that a target takes only what it calls: no MPI starts.
+$(BUILD)/fuzz/libreaders.a: $(FUZZ_OBJS)
+	$(QUIET)ar rcs $@ $^
+
+$(BUILD)/fuzz/fuzz_%: dev/fuzz/fuzz_%.c dev/fuzz/fuzz.h $(BUILD)/fuzz/libreaders.a
+	@echo 'clang $<'
+	$(QUIET)clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined $< $(BUILD)/fuzz/libreaders.a -o $@ \
+	  $(MPI_LIBS) -lxxhash -lcjson -lm
+
+# The words of the configuration file and the magic numbers of llm.c's files.
+$(FUZZ_DICT): zero/config_keys.c Makefile
+	@mkdir -p $(@D)
+	@sed -n 's/.*[A-Z]("\([a-z_0-9]*\)".*/"\"\1\":"/p' $< | sort -u > $@
+	@for magic in 20240326 20240520 20240328; do \
+	  printf '"%s"\n' "$$(printf '\\x%02x' $$((magic & 255)) $$((magic >> 8 & 255)) $$((magic >> 16 & 255)) $$((magic >> 24)))"; \
+	done >> $@
 
 # clang-tidy 14 ends itself over comm_mpi.c, and clang does not know the vector builtins of GCC in llmc/cpu: cppcheck and
 # GCC's own warnings look at those.

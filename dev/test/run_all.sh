@@ -72,7 +72,7 @@ for stage in 0 1 2 3; do
   ranks "test_gpt2 stage $stage" mpi 4 ./test_gpt2 $stage
 done
 
-# A few of them under the sanitizers, all that one process can run in the long form.
+# A few of them under the sanitizers, everything in the long form.
 sanitized=(SANITIZED="test_ops_types test_partition test_engine test_config")
 [ -n "$long" ] && sanitized=()
 suite "ASan and UBSan" make --no-print-directory -j2 sanitize "${sanitized[@]}"
