@@ -116,6 +116,7 @@ fuzz: $(addprefix $(BUILD)/fuzz/fuzz_,$(FUZZED)) $(FUZZ_DICT)
 	    -artifact_prefix=$(BUILD)/fuzz/ -verbosity=0 -print_final_stats=1 $(BUILD)/fuzz/corpus_$$name \
 	    $$(ls -d dev/fuzz/seeds_$$name 2> /dev/null) || exit 1; \
 	done
+	@rm -rf /dev/shm/zero_c_fuzz_*
 
 $(BUILD)/fuzz/%.o: %.c Makefile
 	@mkdir -p $(@D)

@@ -111,11 +111,11 @@ static void read_tensor(GPT2 *m, ZeroKind kind, GPT2Tensor t, size_t layer, floa
 static void open_model(Test *test, GPT2 *m, const char *path, size_t B, size_t T, const ZeroConfig *zero) {
   GPT2Config config;
   ZeroErrors errors = {NULL, 0};
-  GPT2Bin *bin = gpt2_bin_open(path, &config, &errors);
+  GPT2Weights *weights = gpt2_weights_open(path, &config, &errors);
   zero_errors_check(&errors, test->comm);
   gpt2_create(m, &config, B, T, zero, test->comm, test->device);
-  gpt2_load(m, bin);
-  gpt2_bin_close(bin);
+  gpt2_load(m, weights);
+  gpt2_weights_close(weights);
 }
 
 static ZeroConfig base_config(const Test *test) {

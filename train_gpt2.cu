@@ -11,7 +11,10 @@
 #include <time.h>
 
 #include "llmc/checkpoint_dir.h"
+#include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
+#include "llmc/gpt2_export.h"
+#include "llmc/gpt2_weights.h"
 #include "llmc/logger.h"
 #include "llmc/ops.h"
 #include "llmc/outliers.h"
@@ -181,7 +184,7 @@ static void gpt2_destroy(GPT2 *m) {
 typedef struct {
   const GPT2 *model;
   uint64_t seed;
-  const GPT2Bin *bin;
+  GPT2Weights *weights; // of a file or folder
 } InitSource;
 
 static void fill_random(void *ctx, int unit, int tensor, size_t first, size_t count, float *out) {
@@ -204,11 +207,11 @@ static void fill_random(void *ctx, int unit, int tensor, size_t first, size_t co
   }
 }
 
-static void fill_from_bin(void *ctx, int unit, int tensor, size_t first, size_t count, float *out) {
+static void fill_from_weights(void *ctx, int unit, int tensor, size_t first, size_t count, float *out) {
   const InitSource *source = (const InitSource *)ctx;
   GPT2Tensor t = (GPT2Tensor)(first_tensor(source->model, unit) + tensor);
   size_t layer = gpt2_tensor_in_block(t) ? (size_t)unit - 1 : 0;
-  gpt2_bin_read(source->bin, t, layer, first, count, out);
+  gpt2_weights_read(source->weights, t, layer, first, count, out);
 }
 
 static void gpt2_init(GPT2 *m, uint64_t seed) {
@@ -216,9 +219,9 @@ static void gpt2_init(GPT2 *m, uint64_t seed) {
   zero_fill(m->engine, ZERO_MASTER, fill_random, &source);
 }
 
-static void gpt2_load(GPT2 *m, const GPT2Bin *bin) {
-  InitSource source = {m, 0, bin};
-  zero_fill(m->engine, ZERO_MASTER, fill_from_bin, &source);
+static void gpt2_load(GPT2 *m, GPT2Weights *weights) {
+  InitSource source = {m, 0, weights};
+  zero_fill(m->engine, ZERO_MASTER, fill_from_weights, &source);
 }
 
 // ----------------------------------------------------------------------------
@@ -532,12 +535,10 @@ static size_t checkpoint_bytes(const Run *r) {
   return gpt2_num_parameters(&r->config) * (state + (r->setup.zero.type == ZERO_BF16 ? 2 : sizeof(float)));
 }
 
-// errors is empty at first. Gives the open model file in *bin, if -e names one.
-static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
+// errors is empty at first. Returns the open weights, if -e names a file or folder of them.
+static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
   Setup *s = &r->setup;
-  if (gpt2_config_parse(s->options.model, &r->config, errors) == 1 && errors->count == 0) {
-    *bin = gpt2_bin_open(s->options.model, &r->config, errors);
-  }
+  GPT2Weights *weights = gpt2_weights_open(s->options.model, &r->config, errors);
   int model_errors = errors->count;
   setup_check_config(s, errors);
   if (errors->count == 0) { // a batch from a broken file, data for a broken model would only confuse
@@ -545,9 +546,11 @@ static void check_run(Run *r, ZeroErrors *errors, GPT2Bin **bin) {
     setup_check_data(s, r->config.vocab_size, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
+  if (s->options.export_to) gpt2_export_check(s->options.export_to, errors);
+  return weights;
 }
 
-static void print_run(const Run *r) {
+static void print_run(const Run *r, const GPT2Weights *weights) {
   const Setup *s = &r->setup;
   const GPT2Config *c = &r->config;
   printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
@@ -557,6 +560,8 @@ static void print_run(const Run *r) {
          c->num_layers, c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size,
          gpt2_num_parameters(c));
   setup_print(s, c->vocab_size);
+  char note[GPT2_NOTE_BYTES];
+  if (weights && *gpt2_weights_note(weights, note)) printf("note: -e %s: %s\n", s->options.model, note);
   fflush(stdout);
 }
 
@@ -575,9 +580,9 @@ static double measure_peak(Run *r) {
 }
 
 // ----------------------------------------------------------------------------
-// The model in llm.c's format, for checkpoints
+// The model as a file, for checkpoints and at the end
 
-static void read_for_bin(void *ctx, GPT2Tensor t, size_t layer, float *out) {
+static void read_for_file(void *ctx, GPT2Tensor t, size_t layer, float *out) {
   GPT2 *m = (GPT2 *)ctx;
   int unit = t < GPT2_LN1W ? 0 : t >= GPT2_LNFW ? m->final_unit : 1 + (int)layer;
   zero_read(m->engine, ZERO_MASTER, unit, (int)t - (int)first_tensor(m, unit), out);
@@ -586,7 +591,18 @@ static void read_for_bin(void *ctx, GPT2Tensor t, size_t layer, float *out) {
 static int write_bin(void *ctx, const char *path, char *problem, size_t problem_bytes) {
   GPT2 *m = (GPT2 *)ctx;
   ZeroType type = m->type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
-  return gpt2_bin_write(path, &m->config, type, read_for_bin, m, problem, problem_bytes);
+  return gpt2_bin_write(path, &m->config, type, read_for_file, m, problem, problem_bytes);
+}
+
+// --export. Training is over: a model that cannot be written is an error.
+static void export_model(Run *r) {
+  const char *path = r->setup.options.export_to;
+  char problem[2 * CHECKPOINT_PATH];
+  if (gpt2_export(path, main_rank(r), &r->config, r->model.type, read_for_file, &r->model, problem, sizeof problem) !=
+      0) {
+    zero_fatal("--export %s: %s", path, problem);
+  }
+  if (main_rank(r)) printf("exported to %s\n", path);
 }
 
 // ----------------------------------------------------------------------------
@@ -669,8 +685,10 @@ static void train(Run *r) {
   if (!main_rank(r)) return;
   if (stop)
     printf("stopped by a signal after step %zu%s\n", step + 1,
-           o->checkpoint_every > 0 ? "" : ", nothing saved: no -n");
-  printf("trained %zu steps in %.1f s\n", (stop ? step + 1 : s->steps) - first, busy);
+           o->checkpoint_every > 0 || o->export_to ? "" : ", nothing saved: no -n");
+  printf("trained %zu steps in %.1f s", (stop ? step + 1 : step) - first, busy);
+  if (busy > 0.0) printf(", %.2f %% of it reading data", 100.0 * dataloader_seconds(s->train) / busy);
+  printf("\n");
 }
 
 // Rank 0. A resumed run goes on with its log; a new one moves what is there aside.
@@ -686,7 +704,14 @@ static void open_log(Run *r) {
   if (checkpoint_move_aside(o->out, problem, sizeof problem) != 0) zero_fatal("-o %s: %s", o->out, problem);
 }
 
-static void start_run(Run *r, GPT2Bin *bin) {
+static void make_export_folder(const Run *r) {
+  ZeroErrors errors = {NULL, 0};
+  const char *path = r->setup.options.export_to;
+  if (path && main_rank(r)) gpt2_export_make(path, &errors);
+  zero_errors_check(&errors, r->setup.comm);
+}
+
+static void start_run(Run *r, GPT2Weights *weights) {
   const Setup *s = &r->setup;
   const Options *o = &s->options;
   r->progress.sample_state = SAMPLE_SEED;
@@ -700,18 +725,19 @@ static void start_run(Run *r, GPT2Bin *bin) {
   r->device = zero_device_cpu();
   gpt2_create(&r->model, &r->config, s->B, s->T, &s->zero, s->comm, r->device);
   setup_make_output(s);
-  if (main_rank(r)) print_run(r); // after the engine has settled which transport it uses
-  if (bin) {
-    gpt2_load(&r->model, bin);
-    gpt2_bin_close(bin);
+  make_export_folder(r);
+  if (main_rank(r)) print_run(r, weights); // after the engine has settled which transport it uses
+  if (weights) {
+    gpt2_load(&r->model, weights);
+    gpt2_weights_close(weights);
   } else {
     gpt2_init(&r->model, (uint64_t)o->seed);
   }
   if (o->resume) run_checkpoint_resume(r->model.engine, s->comm, o, &r->progress);
   zero_print_memory(r->model.engine, stdout);
-  r->peak_flops = measure_peak(r);
+  if (s->steps > 0) r->peak_flops = measure_peak(r);
   if (main_rank(r)) {
-    printf("matrix multiply peak: %.1f GFLOP/s, all ranks\n", r->peak_flops * 1e-9);
+    if (s->steps > 0) printf("matrix multiply peak: %.1f GFLOP/s, all ranks\n", r->peak_flops * 1e-9);
     open_log(r);
     fflush(stdout);
   }
@@ -731,7 +757,7 @@ static void end_run(Run *r) {
 int main(int argc, char **argv) {
   Run run;
   ZeroErrors errors = {NULL, 0};
-  GPT2Bin *bin = NULL;
+  GPT2Weights *weights = NULL;
   memset(&run, 0, sizeof run);
   Setup *setup = &run.setup;
   setup_parse(setup, argc, argv, &errors);
@@ -739,13 +765,14 @@ int main(int argc, char **argv) {
     zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;
   }
-  if (errors.count == 0) check_run(&run, &errors, &bin);
+  if (errors.count == 0) weights = check_run(&run, &errors);
   zero_errors_check(&errors, setup->comm);
   setup_print_notices(setup, argc, argv);
   setup_finish(setup);
   stop_catch_signals();
-  start_run(&run, bin);
+  start_run(&run, weights);
   train(&run);
+  if (setup->options.export_to) export_model(&run);
   end_run(&run);
   zero_comm_destroy(setup->comm);
   zero_device_destroy(run.device);

@@ -2,11 +2,13 @@
 #include "dataloader.h"
 
 #include <glob.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../zero/memory.h"
 #include "files.h"
 #include "random.h"
+#include "sidecar.h"
 
 enum {
   TOKENS_MAGIC = 20240520,
@@ -14,6 +16,7 @@ enum {
   OPEN_FILES = 64,       // descriptors kept open at once
   SCAN_TOKENS = 1 << 19, // tokens per read when a shard is scanned: 1 MiB
   FEISTEL_ROUNDS = 6,
+  PROBLEM_BYTES = 16384,      // for messages with paths in them
   PERMUTE_STREAM = 0x5045524d // "PERM": apart from the counters that random_normal uses
 };
 
@@ -39,6 +42,8 @@ struct DataLoader {
   uint16_t *buffer; // (T + 1)
   OpenFile open_files[OPEN_FILES];
   size_t uses; // clock of the open files
+  DataLoaderVerified verified;
+  double seconds; // spent on windows
 };
 
 // ---------------------------------------------------------------------------------------------------
@@ -179,6 +184,30 @@ DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, siz
   return loader;
 }
 
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void dataloader_verify(DataLoader *loader, const char *flag, int rank, int ranks, ZeroErrors *errors) {
+  const double start = now();
+  char problem[PROBLEM_BYTES];
+  for (size_t s = 0; s < loader->num_shards; s++) {
+    const Shard *shard = &loader->shards[s];
+    if (!sidecar_exists(shard->path)) continue;
+    loader->verified.shards++;
+    loader->verified.bytes += token_offset(shard->tokens);
+    if (s % (size_t)ranks != (size_t)rank) continue;
+    if (sidecar_verify(shard->path, problem, sizeof problem) != 0) zero_errors_add(errors, "%s %s", flag, problem);
+  }
+  loader->verified.seconds = now() - start;
+}
+
+DataLoaderVerified dataloader_verified(const DataLoader *loader) {
+  return loader->verified;
+}
+
 size_t dataloader_windows(const DataLoader *loader) {
   return loader->windows;
 }
@@ -238,7 +267,7 @@ static size_t shard_of_window(const DataLoader *loader, size_t w) {
   return low;
 }
 
-void dataloader_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
+static void read_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
   if (w >= loader->windows) zero_fatal("window %zu asked for, the data has %zu", w, loader->windows);
   size_t s = shard_of_window(loader, w);
   const Shard *shard = &loader->shards[s];
@@ -263,10 +292,22 @@ void dataloader_window(DataLoader *loader, size_t w, int *inputs, int *targets) 
   }
 }
 
+void dataloader_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
+  const double start = now();
+  read_window(loader, w, inputs, targets);
+  loader->seconds += now() - start;
+}
+
+double dataloader_seconds(const DataLoader *loader) {
+  return loader->seconds;
+}
+
 void dataloader_train_window(DataLoader *loader, size_t i, int *inputs, int *targets) {
+  const double start = now();
   size_t epoch = i / loader->windows;
   size_t w = dataloader_permute(i % loader->windows, loader->windows, loader->seed, epoch);
-  dataloader_window(loader, w, inputs, targets);
+  read_window(loader, w, inputs, targets);
+  loader->seconds += now() - start;
 }
 
 // ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,17 @@ typedef struct DataLoader DataLoader;
 // version, file shorter or longer than its header says, token >= vocab, T longer than every shard.
 DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, size_t vocab, uint64_t seed,
                             ZeroErrors *errors);
+
+// Checksums, for shards that have one beside them (sidecar.h). The ranks that read the same disks share the work:
+// rank r of `ranks` reads shards r, r + ranks, … whole. Problems go into errors: a shard that differs from its
+// checksum.
+void dataloader_verify(DataLoader *, const char *flag, int rank, int ranks, ZeroErrors *errors);
+typedef struct {
+  size_t shards, bytes; // with a checksum, whoever read them
+  double seconds;       // of this rank
+} DataLoaderVerified;
+DataLoaderVerified dataloader_verified(const DataLoader *); // zeros before dataloader_verify
+
 size_t dataloader_windows(const DataLoader *); // of all shards
 size_t dataloader_tokens(const DataLoader *);
 size_t dataloader_shards(const DataLoader *);
@@ -33,6 +44,8 @@ void dataloader_window(DataLoader *, size_t w,
                        int *targets); // (T)
 // The i-th window that training takes, i = 0, 1, 2 … without end: epoch i / windows.
 void dataloader_train_window(DataLoader *, size_t i, int *inputs, int *targets);
+// Seconds that the calls of dataloader_window and dataloader_train_window took, all together.
+double dataloader_seconds(const DataLoader *);
 // The permutation itself: a bijection of [0, n) for every (seed, epoch).
 size_t dataloader_permute(size_t i, size_t n, uint64_t seed, uint64_t epoch);
 void dataloader_close(DataLoader *);

@@ -1,5 +1,7 @@
 // llm.c's model .bin: 256 int32 of header, then 16 tensors, those of the blocks layer after layer. Read by range,
 // written tensor by tensor.
+#include "gpt2_bin.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -10,7 +12,6 @@
 #include "../zero/half.h"
 #include "../zero/memory.h"
 #include "files.h"
-#include "gpt2_config.h"
 #include "gpt2_limits.h"
 
 enum {
@@ -37,6 +38,12 @@ static size_t tensor_elements(const GPT2Config *config, GPT2Tensor tensor) {
 
 static size_t tensor_layers(const GPT2Config *config, GPT2Tensor tensor) {
   return gpt2_tensor_in_block(tensor) ? config->num_layers : 1;
+}
+
+int gpt2_is_bin(const char *path) {
+  static const char ending[] = ".bin";
+  const size_t length = strlen(path), tail = strlen(ending);
+  return length >= tail && strcmp(path + length - tail, ending) == 0;
 }
 
 // ---------------------------------------------------------------- reading
@@ -204,15 +211,6 @@ static void finish_file(Writer *writer) {
   if (close(writer->fd) != 0 && writer->error == 0) writer->error = errno;
 }
 
-static size_t largest_tensor(const GPT2Config *config) {
-  size_t largest = 0;
-  for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
-    const size_t elements = tensor_elements(config, (GPT2Tensor)t);
-    if (elements > largest) largest = elements;
-  }
-  return largest;
-}
-
 int gpt2_bin_write(const char *path, const GPT2Config *config, ZeroType type, GPT2Read *read, void *ctx,
                    char *problem, size_t problem_bytes) {
   if (type != ZERO_F32 && type != ZERO_BF16) {
@@ -222,7 +220,7 @@ int gpt2_bin_write(const char *path, const GPT2Config *config, ZeroType type, GP
   float *values = NULL;
   uint16_t *half = NULL;
   if (path) {
-    values = zero_malloc(largest_tensor(config) * sizeof *values, ZERO_MEM_OTHER);
+    values = zero_malloc(gpt2_largest_tensor(config) * sizeof *values, ZERO_MEM_OTHER);
     half = zero_malloc(CONVERT_ELEMENTS * sizeof *half, ZERO_MEM_OTHER);
     writer.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer.fd < 0) writer.error = errno;

@@ -62,6 +62,16 @@ size_t gpt2_num_parameters(const GPT2Config *config) {
   return sum;
 }
 
+size_t gpt2_largest_tensor(const GPT2Config *config) {
+  size_t largest = 0;
+  for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
+    size_t rows, cols;
+    gpt2_tensor_shape(config, (GPT2Tensor)t, &rows, &cols);
+    if (rows * cols > largest) largest = rows * cols;
+  }
+  return largest;
+}
+
 // ---------------------------------------------------------------------------------------------------
 // Limits
 
@@ -96,13 +106,8 @@ void gpt2_config_check(const GPT2Config *config, const char *place, ZeroErrors *
 
 enum { GPT2_VOCAB = 50257, GPT2_POSITIONS = 1024, VOCAB_MULTIPLE = 128 };
 
-static size_t pad_vocab(size_t vocab) {
+size_t gpt2_pad_vocab(size_t vocab) {
   return (vocab + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE;
-}
-
-static int ends_with(const char *text, const char *ending) {
-  const size_t length = strlen(text), tail = strlen(ending);
-  return length >= tail && strcmp(text + length - tail, ending) == 0;
 }
 
 // Decimal digits alone, no more than fit. Returns 0, or -1 for anything else.
@@ -172,13 +177,9 @@ static void parse_shape(const char *text, const char *shape, GPT2Config *config,
   }
 }
 
-int gpt2_config_parse(const char *text, GPT2Config *config, ZeroErrors *errors) {
+void gpt2_config_parse(const char *text, GPT2Config *config, ZeroErrors *errors) {
   static const char prefix[] = "gpt2:";
   memset(config, 0, sizeof *config);
-  if (ends_with(text, ".bin")) {
-    gpt2_bin_close(gpt2_bin_open(text, config, errors));
-    return 1;
-  }
   const char *shape = strncmp(text, prefix, strlen(prefix)) == 0 ? text + strlen(prefix) : text;
   const int problems = errors->count;
   if (strchr(shape, '=') != NULL) {
@@ -186,13 +187,13 @@ int gpt2_config_parse(const char *text, GPT2Config *config, ZeroErrors *errors) 
   } else if (parse_depth(shape, config) != 0) {
     zero_errors_add(errors,
                     "-e %s: not a known model; give d6, d12, d24, d36, d48, d60, d72 or d84, a shape such as "
-                    "L=4,H=4,C=128,T=64,V=256, or a model file that ends in .bin",
+                    "L=4,H=4,C=128,T=64,V=256, a model file that ends in .bin, or a folder with config.json and "
+                    "model.safetensors",
                     text);
   }
-  if (errors->count > problems) return 0;
+  if (errors->count > problems) return;
   // Checked before it is padded, so that the sum cannot overflow.
   config->padded_vocab_size = config->vocab_size;
   gpt2_config_check(config, text, errors);
-  config->padded_vocab_size = pad_vocab(config->vocab_size);
-  return 0;
+  config->padded_vocab_size = gpt2_pad_vocab(config->vocab_size);
 }

@@ -1,4 +1,4 @@
-// Limits of a GPT-2's shape, shared by descriptors and .bin headers.
+// Limits of a GPT-2's shape, shared by descriptors, .bin headers and Hugging Face's config.json.
 #ifndef LLMC_GPT2_LIMITS_H
 #define LLMC_GPT2_LIMITS_H
 
@@ -19,6 +19,9 @@ enum {
 
 // One error for each size that is out of range or does not fit the others. place: the argument of -e.
 void gpt2_config_check(const GPT2Config *, const char *place, ZeroErrors *errors);
+
+// The vocabulary rounded up to a multiple of 128: what Vp is where no file says otherwise.
+size_t gpt2_pad_vocab(size_t vocab);
 
 #ifdef __cplusplus
 }

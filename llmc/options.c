@@ -54,7 +54,10 @@ void options_init(Options *o, OptionTable *table) {
   TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
   TEXT("--tokenizer", tokenizer, NULL, "FILE",
        "tokenizer file, for samples (default: the demo's with the demo's data)");
-  TEXT("-e", model, NULL, "MODEL", "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, or a model .bin (default d12)");
+  TEXT("-e", model, NULL, "MODEL",
+       "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, a model .bin, or a Hugging Face folder (default d12)");
+  TEXT("--export", export_to, NULL, "PATH",
+       "write the model at the end: a folder for Hugging Face, or llm.c's format if it ends in .bin (default: none)");
   TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
   f[n++] = (Flag){"--config",
                   "--deepspeed_config",

@@ -17,7 +17,7 @@ extern "C" {
 #define DEMO_TOKENIZER "data/demo_tokenizer.bin"
 
 typedef struct {
-  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype, *config;
+  const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype, *config, *export_to;
   int64_t micro_batch;          // sequences
   int64_t seq_len, total_batch; // tokens; -1: not given
   int64_t steps;                // -1: one epoch

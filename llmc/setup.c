@@ -96,29 +96,34 @@ static int file_exists(const char *path) {
 
 void setup_check_data(Setup *s, size_t vocab, ZeroErrors *errors) {
   Options *o = &s->options;
-  const int own_data = options_given(&s->table, "-i");
-  if (!own_data && !file_exists(DEMO_TRAIN)) {
+  const int own_data = options_given(&s->table, "-i"), own_val = options_given(&s->table, "-j");
+  const int training = own_data || o->steps != 0; // -x 0 evaluates or converts a model
+  const int demo_val = !training && !own_val && o->val_every > 0;
+  if ((training && !own_data && !file_exists(DEMO_TRAIN)) || (demo_val && !file_exists(DEMO_VAL))) {
     zero_errors_add(errors,
                     "-i: no data: run `make demo` once for the demo's text, or prepare your own with "
                     "`python3 data/prepare_text.py --input FILES --output data/mine` and give it by "
                     "-i data/mine_train.bin -j data/mine_val.bin");
     return;
   }
-  if (own_data && !options_given(&s->table, "-j")) {
+  if (own_data && !own_val) {
     if (o->val_every > 0) {
       zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
     }
     o->val = NULL;
   }
-  s->train = dataloader_open(o->train, "-i", s->T, vocab, (uint64_t)o->seed, errors);
+  if (training) s->train = dataloader_open(o->train, "-i", s->T, vocab, (uint64_t)o->seed, errors);
   if (s->train && o->steps < 0 && dataloader_windows(s->train) < s->sequences) {
     zero_errors_add(errors,
                     "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
                     o->train, dataloader_windows(s->train), s->sequences);
   }
   if (o->val_every > 0 && o->val) s->val = dataloader_open(o->val, "-j", s->T, vocab, (uint64_t)o->seed, errors);
-  if (!o->tokenizer && !own_data && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
+  if (!o->tokenizer && !own_data && o->sample_every > 0 && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
   if (o->tokenizer) s->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
+  if (errors->count > 0) return; // a run that cannot start reads no whole data sets
+  if (s->train) dataloader_verify(s->train, "-i", s->comm->node_rank, s->comm->node_size, errors);
+  if (s->val) dataloader_verify(s->val, "-j", s->comm->node_rank, s->comm->node_size, errors);
 }
 
 // ---------------------------------------------------------------- the output folder
@@ -150,10 +155,23 @@ void setup_finish(Setup *s) {
   if (schedule_parse(o->schedule, &s->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
 }
 
+static void print_verified(const DataLoader *loader, const char *flag) {
+  const DataLoaderVerified v = dataloader_verified(loader);
+  if (v.shards == 0) return;
+  printf("data: %s: %zu of %zu shards agree with their checksums, %.1f MB read in %.2f s\n", flag, v.shards,
+         dataloader_shards(loader), (double)v.bytes * 1e-6, v.seconds);
+}
+
 void setup_print(const Setup *s, size_t vocab) {
   const Options *o = &s->options;
-  printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(s->train),
-         dataloader_windows(s->train), s->T, s->val ? o->val : "off");
+  if (s->train) {
+    printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(s->train),
+           dataloader_windows(s->train), s->T, s->val ? o->val : "off");
+  } else {
+    printf("data: train off | val %s\n", s->val ? o->val : "off");
+  }
+  if (s->train) print_verified(s->train, "-i");
+  if (s->val) print_verified(s->val, "-j");
   printf(
       "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
       "%lld\n",

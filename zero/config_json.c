@@ -196,7 +196,7 @@ static int scan(const Source *s) {
     } else if (c == '{' || c == '[') {
       if (++depth > ZERO_JSON_MAX_DEPTH) {
         snprintf(found, sizeof found, "level %d of blocks", depth);
-        add_error(s, i, found, "a configuration has no more than four");
+        add_error(s, i, found, "files of this kind have a few; take the needless ones away");
         return -1;
       }
     } else if (c == '}' || c == ']') {

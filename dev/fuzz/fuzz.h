@@ -2,10 +2,12 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
+#define _GNU_SOURCE // memfd_create
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../zero/error.h"
@@ -29,12 +31,16 @@ static inline void fuzz_check_errors(ZeroErrors *errors) {
   memset(errors, 0, sizeof *errors);
 }
 
-// A file in memory that readers open by its name, the same one for every input of this process.
+// A file in memory, gone with the process, that readers open by its name; the same one for every input.
 static inline const char *fuzz_file(const uint8_t *data, size_t bytes) {
   static char path[64];
-  snprintf(path, sizeof path, "/dev/shm/zero_c_fuzz_%ld.bin", (long)getpid());
-  FILE *file = fopen(path, "wb");
-  fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
+  static int file = -1;
+  if (file < 0) {
+    file = memfd_create("fuzz", MFD_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  }
+  fuzz_require(file >= 0 && ftruncate(file, 0) == 0 && pwrite(file, data, bytes, 0) == (ssize_t)bytes,
+               "the file is not written");
   return path;
 }
 

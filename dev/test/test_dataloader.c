@@ -1,25 +1,12 @@
 // Token shards: windows, order, permutation, files over 2 GiB, and every message about bad data.
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <xxhash.h>
 
 #include "../../llmc/dataloader.h"
 #include "check.h"
 
 enum { HEADER_BYTES = 1024, MAGIC = 20240520 };
-
-static char dir[CHECK_PATH];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
 
 // A shard that claims `claimed` tokens and holds start, start + 1, … (count of them).
 static void write_shard(const char *name, int magic, int version, size_t claimed, size_t count, int start) {
@@ -279,6 +266,88 @@ static void test_scan_reaches_the_end(void **state) {
   expect_problem("scan.bin", 4, "token 999", "position 1234567");
 }
 
+// The checksum of write_sidecar's file, by the one-shot function: the product streams.
+static void write_sidecar(const char *name) {
+  char path[CHECK_PATH], sidecar[CHECK_PATH], line[128];
+  check_path(path, dir, name);
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  assert_int_equal(fseek(file, 0, SEEK_END), 0);
+  const size_t bytes = (size_t)ftell(file);
+  rewind(file);
+  char *data = malloc(bytes);
+  assert_non_null(data);
+  assert_int_equal(fread(data, 1, bytes, file), bytes);
+  assert_int_equal(fclose(file), 0);
+  snprintf(line, sizeof line, "XXH3_%016llx  %s\n", (unsigned long long)XXH3_64bits(data, bytes), name);
+  free(data);
+  assert_true(snprintf(sidecar, sizeof sidecar, "%s.xxh3", path) < CHECK_PATH);
+  check_write(sidecar, line, strlen(line));
+}
+
+static void change_byte(const char *name, long offset) {
+  char path[CHECK_PATH];
+  check_path(path, dir, name);
+  int fd = open(path, O_RDWR);
+  unsigned char byte = 0;
+  assert_int_equal(pread(fd, &byte, 1, offset), 1);
+  byte ^= 1;
+  assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+  close(fd);
+}
+
+// Ranks share the shards; a shard without a checksum is left alone; the larger one needs several reads.
+static void test_checksums(void **state) {
+  (void)state;
+  enum { LONG = 5000000 };
+  write_shard("a.bin", MAGIC, 1, 9, 9, 0);
+  write_shard("b.bin", MAGIC, 1, 9, 9, 0);
+  write_shard("c.bin", MAGIC, 1, LONG, LONG, 0);
+  write_sidecar("a.bin");
+  write_sidecar("c.bin");
+  ZeroErrors errors = {0};
+  DataLoader *loader = open_pattern("*.bin", 4, 65536, &errors);
+  check_no_error(&errors);
+  assert_int_equal(dataloader_verified(loader).shards, 0);
+  dataloader_verify(loader, "-i", 0, 1, &errors);
+  check_no_error(&errors);
+  assert_int_equal(dataloader_verified(loader).shards, 2);
+  assert_int_equal(dataloader_verified(loader).bytes, 2 * HEADER_BYTES + 18 + 2 * LONG);
+  dataloader_close(loader);
+
+  change_byte("c.bin", HEADER_BYTES + 2 * LONG - 1);
+  for (int rank = 0; rank < 2; rank++) { // shards 0 and 2 belong to rank 0 of 2, shard 1 to rank 1
+    loader = open_pattern("*.bin", 4, 65536, &errors);
+    dataloader_verify(loader, "-i", rank, 2, &errors);
+    assert_int_equal(errors.count, rank == 0);
+    assert_int_equal(dataloader_verified(loader).shards, 2);
+    if (rank == 0)
+      check_one_error(&errors, "-i ", "c.bin: its XXH3-64 is ", "c.bin.xxh3 says ", "prepare it anew", NULL);
+    dataloader_close(loader);
+  }
+}
+
+static void test_bad_checksums(void **state) {
+  (void)state;
+  const char *lines[] = {"",
+                         "XXH3_0123456789abcde  a.bin\n",
+                         "XXH3_0123456789abcdef0  a.bin\n",
+                         "0123456789abcdef  a.bin\n",
+                         "XXH3_0123456789ABCDEF  a.bin\n",
+                         "XXH3_0123456789abcdef"};
+  write_shard("a.bin", MAGIC, 1, 9, 9, 0);
+  char sidecar[CHECK_PATH];
+  check_path(sidecar, dir, "a.bin.xxh3");
+  for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+    check_write(sidecar, lines[i], strlen(lines[i]));
+    ZeroErrors errors = {0};
+    DataLoader *loader = open_pattern("a.bin", 4, 256, &errors);
+    dataloader_verify(loader, "-j", 0, 1, &errors);
+    check_one_error(&errors, "-j ", "a.bin: the checksum cannot be read", "delete ", "a.bin.xxh3", NULL);
+    dataloader_close(loader);
+  }
+}
+
 static void read_last_window(void *loader) {
   int inputs[4], targets[4];
   dataloader_window(loader, dataloader_windows(loader) - 1, inputs, targets);
@@ -309,17 +378,19 @@ static void test_failures_while_running(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_windows_in_file_order, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_many_shards, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_train_order, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_windows_in_file_order, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_many_shards, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_train_order, check_setup_dir, check_teardown_dir),
       cmocka_unit_test(test_permutation_is_a_bijection),
       cmocka_unit_test(test_permutation_depends_on_seed_and_epoch),
       cmocka_unit_test(test_permutation_looks_random),
-      cmocka_unit_test_setup_teardown(test_shard_over_2_gib, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_bad_files, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_all_bad_shards_are_named, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_scan_reaches_the_end, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_failures_while_running, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_shard_over_2_gib, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_bad_files, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_all_bad_shards_are_named, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_scan_reaches_the_end, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_checksums, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_bad_checksums, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_failures_while_running, check_setup_dir, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("dataloader", tests, NULL, NULL);
 }

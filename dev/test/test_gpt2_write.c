@@ -1,7 +1,7 @@
 // Writing llm.c's model .bin: what is written loads again with equal values, rounded to nearest even in bf16.
 #include <math.h>
 
-#include "../../llmc/gpt2_config.h"
+#include "../../llmc/gpt2_bin.h"
 #include "check.h"
 
 enum { HEADER_BYTES = 1024 };

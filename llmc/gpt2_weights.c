@@ -1,0 +1,62 @@
+// A GPT-2's weights as files bring them, behind one interface: llm.c's .bin, or a folder of Hugging Face's.
+#include "gpt2_weights.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../zero/memory.h"
+#include "gpt2_bin.h"
+#include "gpt2_hf.h"
+
+// One of the two.
+struct GPT2Weights {
+  GPT2Bin *bin;
+  GPT2HF *hf;
+};
+
+static int is_folder(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+GPT2Weights *gpt2_weights_open(const char *model, GPT2Config *config, ZeroErrors *errors) {
+  GPT2Weights found = {NULL, NULL};
+  if (is_folder(model)) {
+    found.hf = gpt2_hf_open(model, config, errors);
+  } else if (gpt2_is_bin(model)) {
+    found.bin = gpt2_bin_open(model, config, errors);
+  } else {
+    gpt2_config_parse(model, config, errors);
+  }
+  if (found.bin == NULL && found.hf == NULL) return NULL;
+  GPT2Weights *weights = zero_malloc(sizeof *weights, ZERO_MEM_OTHER);
+  *weights = found;
+  return weights;
+}
+
+void gpt2_weights_read(GPT2Weights *weights, GPT2Tensor tensor, size_t layer, size_t first, size_t count,
+                       float *out) {
+  if (weights->bin != NULL) {
+    gpt2_bin_read(weights->bin, tensor, layer, first, count, out);
+  } else {
+    gpt2_hf_read(weights->hf, tensor, layer, first, count, out);
+  }
+}
+
+const char *gpt2_weights_note(const GPT2Weights *weights, char note[GPT2_NOTE_BYTES]) {
+  const double dropout = weights->hf != NULL ? gpt2_hf_dropout(weights->hf) : 0.0;
+  note[0] = '\0';
+  if (dropout > 0.0) {
+    snprintf(note, GPT2_NOTE_BYTES, "its %s has dropout %g for training; this program trains without dropout",
+             GPT2_HF_CONFIG, dropout);
+  }
+  return note;
+}
+
+void gpt2_weights_close(GPT2Weights *weights) {
+  if (weights == NULL) return;
+  gpt2_bin_close(weights->bin);
+  gpt2_hf_close(weights->hf);
+  zero_free(weights);
+}
