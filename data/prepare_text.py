@@ -16,30 +16,15 @@ import os
 import subprocess
 import sys
 
-HEADER_INTS = 256  # every file begins with this many int32, native endian
-TOKENS_MAGIC, TOKENS_VERSION = 20240520, 1
-TOKENIZER_MAGIC, TOKENIZER_VERSION = 20240328, 2
-MAX_VOCABULARY = 65535  # tokens are uint16
-MAX_TOKENS = 2**31 - 1  # the header counts them in an int32
+from common import HERE, Parser, UserError, run, write_files
+from formats import MAX_VOCABULARY, tokenizer_file, tokens_header
+
 MIN_SPLIT = 2  # a window of one token needs the token after it as its target
 
 # The demo: the beginning of the Bible, as long as nanoGPT's Shakespeare.
 DEMO_COMMAND = ["bible", "-f", "gen1:1-rev22:21"]
 DEMO_CHARACTERS = 1115394
 DEMO_SHA256 = "3f46b588a5db930d6d523446064427e7ce24c266fb42cfb1354645f1544e2787"
-
-HERE = os.path.dirname(os.path.relpath(__file__))
-
-
-class UserError(Exception):
-    """A problem that the user can mend; its text says how."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports bad usage as the programs do: one `error: ` line, exit code 1."""
-
-    def error(self, message):
-        raise UserError(f"{self.prog}: {message}; see: python3 {os.path.join(HERE, self.prog)} --help")
 
 
 def parse_arguments(argv):
@@ -73,7 +58,9 @@ def read_demo():
             f"--demo: the program `bible` is not installed; install the package bible-kjv with `make deps`, {own_text}"
         ) from None
     except (OSError, subprocess.CalledProcessError) as problem:
-        raise UserError(f"--demo: `{command}` failed ({problem}); reinstall the package bible-kjv, {own_text}") from None
+        raise UserError(
+            f"--demo: `{command}` failed ({problem}); reinstall the package bible-kjv, {own_text}"
+        ) from None
     text = output[:DEMO_CHARACTERS]  # ASCII: a byte is a character
     if len(text) < DEMO_CHARACTERS:
         raise UserError(
@@ -128,51 +115,6 @@ def tokenize_characters(text):
     return array.array("H", map(ids.__getitem__, text)), [character.encode("utf-8") for character in characters]
 
 
-def header(*values):
-    """The 1,024 bytes that every file begins with."""
-    return array.array("i", values + (0,) * (HEADER_INTS - len(values))).tobytes()
-
-
-def tokens_file(ids):
-    if len(ids) > MAX_TOKENS:
-        raise UserError(
-            f"a split has {len(ids):,} tokens and one file can hold {MAX_TOKENS:,}; prepare the text in parts, each "
-            "with its own --output, and train on all of them with a glob"
-        )
-    return [header(TOKENS_MAGIC, TOKENS_VERSION, len(ids)), ids.tobytes()]
-
-
-def tokenizer_file(vocabulary):
-    newline = vocabulary.index(b"\n") if b"\n" in vocabulary else 0  # where samples begin: a line's end
-    pieces = [header(TOKENIZER_MAGIC, TOKENIZER_VERSION, len(vocabulary), newline)]
-    for token in vocabulary:
-        pieces.append(bytes([len(token)]) + token)
-    return pieces
-
-
-def write_files(files):
-    """Writes {path: pieces} to temporary names and renames all at the end: no file is ever half-written."""
-    temporary = {path: f"{path}.tmp{os.getpid()}" for path in files}
-    try:
-        for path, pieces in files.items():
-            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            with open(temporary[path], "wb") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-        for path in files:
-            os.replace(temporary[path], path)
-    except OSError as problem:
-        raise UserError(
-            f"--output: {path}: {problem.strerror}; give a prefix in a folder that you can "
-            "write to, with room on the disk"
-        ) from None
-    finally:
-        for path in temporary.values():
-            if os.path.exists(path):
-                os.remove(path)
-
-
 def prepare(arguments):
     paths = ["the demo text"] if arguments.demo else arguments.input
     parts = [read_demo()] if arguments.demo else read_files(arguments.input)
@@ -191,12 +133,13 @@ def prepare(arguments):
             f"{len(val):,} for validation; both need {MIN_SPLIT} or more: give a longer text or another --val-fraction"
         )
 
+    newline = vocabulary.index(b"\n") if b"\n" in vocabulary else 0  # where samples begin: a line's end
     names = {part: f"{arguments.output}_{part}.bin" for part in ("train", "val", "tokenizer")}
     write_files(
         {
-            names["train"]: tokens_file(train),
-            names["val"]: tokens_file(val),
-            names["tokenizer"]: tokenizer_file(vocabulary),
+            names["train"]: [tokens_header(len(train)), train.tobytes()],
+            names["val"]: [tokens_header(len(val)), val.tobytes()],
+            names["tokenizer"]: tokenizer_file(vocabulary, newline),
         }
     )
     print(f"text        {len(ids):>13,} {unit}")
@@ -210,14 +153,5 @@ def prepare(arguments):
         )
 
 
-def main():
-    try:
-        prepare(parse_arguments(sys.argv[1:]))
-    except UserError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(lambda: prepare(parse_arguments(sys.argv[1:]))))

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""The Python packages of data/requirements.txt, in a virtual environment of their own: data/.venv.
+
+    python3 data/environment.py     # makes it, if it is not there; the scripts of data sets do the same
+
+A script calls enter() before it imports one of the packages. If the Python that runs it has them all, in the versions
+that requirements.txt names, it goes on; so an environment of one's own works too. Otherwise data/.venv is made, which
+is said, and the script starts again with the Python in there. Delete data/.venv to be rid of it.
+"""
+
+import fcntl
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+
+from common import HERE, UserError, run
+
+VENV = os.path.join(HERE, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python3")
+REQUIREMENTS = os.path.join(HERE, "requirements.txt")
+OLDEST_PYTHON = (3, 10)
+
+
+def pinned():
+    """{package: version} of requirements.txt, for the Python that runs this."""
+    pins = {}
+    with open(REQUIREMENTS, encoding="utf-8") as file:
+        for line in file:
+            match = re.match(r'([\w-]+)==([\w.]+)(?:; python_version (<|>=) "3\.(\d+)")?\s*$', line)
+            if match is None:
+                continue
+            package, version, relation, minor = match.groups()
+            older = minor is not None and sys.version_info[:2] < (3, int(minor))
+            if relation is None or older == (relation == "<"):
+                pins[package] = version
+    return pins
+
+
+def has_packages():
+    """Does the Python that runs this have all packages, in these versions?"""
+    try:
+        return all(importlib.metadata.version(package) == version for package, version in pinned().items())
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def ready():
+    """Does data/.venv have all packages?"""
+    check = "import environment, sys; sys.exit(not environment.has_packages())"
+    here = {**os.environ, "PYTHONPATH": os.path.abspath(HERE)}
+    return os.path.exists(PYTHON) and subprocess.run([PYTHON, "-c", check], env=here, check=False).returncode == 0
+
+
+def call(command, fix):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        print(done.stdout, end="", file=sys.stderr)
+        raise UserError(f"{VENV}: `{' '.join(command)}` failed (see above); {fix}")
+
+
+def make():
+    """Makes data/.venv or mends it. Several scripts may call it at once: one makes it, the others wait."""
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        raise UserError(f"Python {sys.version.split()[0]} found; the scripts of data sets need 3.10 or newer")
+    with open(f"{VENV}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if ready():
+            return
+        print(f"making {VENV} with the packages of {REQUIREMENTS}, once", flush=True)
+        this = os.path.join(HERE, "environment.py")
+        by_hand = f"python3 -m venv {VENV} && {PYTHON} -m pip install -r {REQUIREMENTS}"
+        if os.path.realpath(sys.prefix) != os.path.realpath(VENV):  # not if this very Python is its own
+            call(
+                [sys.executable, "-m", "venv", "--clear", VENV],
+                f"install the package python3-venv with `make deps`, then run: python3 {this}",
+            )
+        call(
+            [PYTHON, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "-r", REQUIREMENTS],
+            f"mend that, then run: {by_hand}",
+        )
+        if not ready():
+            raise UserError(f"{VENV}: made, but it has not the packages of {REQUIREMENTS}; run: {by_hand}")
+
+
+def enter():
+    """Returns if the packages are there; otherwise makes data/.venv and starts the script again in it."""
+    if has_packages():
+        return
+    make()
+    sys.stdout.flush()
+    os.execv(PYTHON, [PYTHON, *sys.argv])
+
+
+if __name__ == "__main__":
+    sys.exit(run(make))

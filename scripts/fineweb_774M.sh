@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# GPT-2 774M on 150 billion tokens of FineWeb (1.5 times its sample of 100 billion), llm.c's recipe.
+#
+#   python3 data/fineweb.py --version 100B     # once: 200 GB of tokens, 290 GB of downloads (--discard keeps none)
+#   scripts/fineweb_774M.sh
+#
+# Tokens: 286,102 steps of 524,288 (512 sequences of 1,024) = 150 billion.
+# FLOPs:  (6 N + 6 L C T) per token, N = 774.1 million, L = 36, C = 1,280, T = 1,024: 4,927.7 MFLOP; in all 7.39e20.
+# Time:   computed, not measured: 7.39e20 FLOPs / (FLOP/s that the trainer reaches). On 8 A100 at half of their
+#         312 TFLOP/s in bf16, 1.25 PFLOP/s together: 6.9 days. A processor at 1 TFLOP/s: 23 years.
+# Memory: model state is 16 bytes per parameter in bf16, 12.4 GB in all, divided among the ranks by -z 1, 2, 3 (README).
+# Disk:   a checkpoint has about 10.8 GB; the last two are kept.
+# NP, DATA, OUT, STEPS, MICRO_BATCH, PROGRAM, and how it restarts: see scripts/recipe.sh. llm.c takes MICRO_BATCH=32 on
+# GPUs of 80 GB. A first try on a processor: STEPS=2 NP=2 MICRO_BATCH=1 scripts/fineweb_774M.sh -t 64 -d 128 -n 0
+NP=${NP:-8}
+DATA=${DATA:-data/fineweb100B}
+OUT=${OUT:-log_gpt2_774M}
+STEPS=${STEPS:-286102}
+# shellcheck source=scripts/recipe.sh
+. "$(dirname "$0")/recipe.sh"
+need_data 'fineweb_train_*.bin' 'python3 data/fineweb.py --version 100B'
+
+train -e d36 \
+  -i "$DATA/fineweb_train_*.bin" -j "$DATA/fineweb_val_*.bin" --tokenizer "$DATA/gpt2_tokenizer.bin" \
+  -t 1024 -d 524288 -z 1 \
+  -k cosine -l 0.00025 -q 0.0 -u 700 -c 0.1 \
+  -v 250 -m 20 -s 300000 -g 144 -n 4000 -nk 2 "$@"
