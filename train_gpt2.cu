@@ -46,8 +46,9 @@ typedef struct {
 
 typedef struct {
   GPT2Config config;
-  ZeroType type, wire; // of parameters and activations; of gradients on their way to the engine
-  size_t B, T;         // the largest micro-batch that the activations hold
+  ZeroType type;      // of parameters and activations
+  ZeroType grad_type; // of the gradients that the engine asks for; a half type where it may ask for fp32 or half
+  size_t B, T;        // the largest micro-batch that the activations hold
   ZeroEngine *engine;
   ZeroDevice *device;
   int num_units, final_unit; // unit 0: embeddings, 1 … L: blocks, L + 1: final LayerNorm
@@ -110,13 +111,13 @@ static void carve_activations(GPT2 *m, Arena *arena) {
 
   size_t scratch = encoder_backward_scratch(m->B, m->T, C);
   scratch = max_size(scratch, layernorm_backward_scratch(N, C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 3 * C, m->wire));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->wire));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->wire));
-  scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->wire));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, 3 * C, m->grad_type));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
+  scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
+  scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
   scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
   scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->wire));
+  scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
 }
@@ -143,7 +144,7 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, c
   memset(m, 0, sizeof *m);
   m->config = *config;
   m->type = zero->type;
-  m->wire = zero->wire;
+  m->grad_type = zero->wire != ZERO_F32 ? zero->wire : zero->accumulate;
   m->B = B;
   m->T = T;
   m->device = device;
@@ -411,6 +412,7 @@ typedef struct {
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
   double peak_flops;     // FLOP/s of the matrix multiply, all ranks together
   Progress progress;
+  int resumed; // from a checkpoint
 } Run;
 
 static size_t min_size(size_t a, size_t b) {
@@ -471,9 +473,10 @@ static double validate(Run *r, size_t *windows_seen) {
   size_t micro_batches = (windows + s->B - 1) / s->B;
   if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
   windows = min_size(windows, micro_batches * s->B);
-  double sum = 0.0;
-  for (size_t first = 0; first < micro_batches; first += ranks) {
-    size_t window = (first + (size_t)s->comm->rank) * s->B;
+  size_t rounds = (micro_batches + ranks - 1) / ranks; // the last one may be partly masked
+  double *losses = (double *)zero_malloc(rounds * sizeof(double), ZERO_MEM_OTHER);
+  for (size_t k = 0; k < rounds; k++) {
+    size_t window = (k * ranks + (size_t)s->comm->rank) * s->B;
     for (size_t b = 0; b < s->B; b++) {
       int *inputs = r->inputs + b * s->T, *targets = r->targets + b * s->T;
       if (window + b < windows) {
@@ -483,9 +486,10 @@ static double validate(Run *r, size_t *windows_seen) {
         for (size_t t = 0; t < s->T; t++) targets[t] = OPS_IGNORE;
       }
     }
-    double loss = gpt2_forward(&r->model, r->inputs, r->targets, s->B, s->T, NULL);
-    sum += zero_sum_ordered(r->model.engine, &loss, 1);
+    losses[k] = gpt2_forward(&r->model, r->inputs, r->targets, s->B, s->T, NULL);
   }
+  double sum = zero_sum_ordered(r->model.engine, losses, (int)rounds);
+  zero_free(losses);
   *windows_seen = windows;
   return sum / (double)(windows * s->T);
 }
@@ -499,7 +503,7 @@ static void sample(Run *r) {
   int *context = (int *)zero_malloc(s->T * sizeof(int), ZERO_MEM_OTHER);
   float *logits = (float *)zero_malloc(V * sizeof(float), ZERO_MEM_OTHER);
   int eot = s->tokenizer ? tokenizer_eot(s->tokenizer) : (int)V - 1;
-  text[0] = eot < (int)V ? eot : 0;
+  text[0] = eot >= 0 && eot < (int)V ? eot : 0; // a tokenizer may have none
   for (; length <= total; length++) {
     size_t first = length > s->T ? length - s->T : 0, used = length - first;
     size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, s->T); // later rows are not seen by the last one
@@ -649,6 +653,9 @@ static void train(Run *r) {
   double busy = 0.0, busy_at_print = 0.0; // seconds spent in training steps
   size_t first = (size_t)r->progress.step, printed_step = first, step = first;
   int stop = 0;
+  if (first > s->steps && main_rank(r)) {
+    printf("nothing to do: -x asks for %zu steps, the checkpoint has %zu\n", s->steps, first);
+  }
   for (; step <= s->steps; step++) {
     evaluate(r, step);
     if (step == s->steps) break;
@@ -695,7 +702,7 @@ static void train(Run *r) {
 static void open_log(Run *r) {
   const Options *o = &r->setup.options;
   if (!o->out) return;
-  if (o->resume) {
+  if (r->resumed) {
     r->log = logger_resume(o->out, (size_t)r->progress.step);
     return;
   }
@@ -717,6 +724,8 @@ static void start_run(Run *r, GPT2Weights *weights) {
   r->progress.sample_state = SAMPLE_SEED;
   r->progress.seed = (uint64_t)o->seed;
   r->progress.sequences = s->sequences;
+  r->progress.T = s->T;
+  r->progress.windows = s->train ? dataloader_windows(s->train) : 0;
   outliers_init(&r->progress.loss);
   outliers_init(&r->progress.norm);
   r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
@@ -733,7 +742,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
   } else {
     gpt2_init(&r->model, (uint64_t)o->seed);
   }
-  if (o->resume) run_checkpoint_resume(r->model.engine, s->comm, o, &r->progress);
+  if (o->resume) r->resumed = run_checkpoint_resume(r->model.engine, s->comm, o, &r->progress);
   zero_print_memory(r->model.engine, stdout);
   if (s->steps > 0) r->peak_flops = measure_peak(r);
   if (main_rank(r)) {

@@ -174,7 +174,8 @@ int checkpoint_begin(const char *dir, size_t step, char *problem, size_t problem
   const Problem where = {problem, problem_bytes};
   Walk walk = {.dir = dir, .problem = &where};
   char tmp[CHECKPOINT_PATH];
-  if (visit_folder(dir, remove_leftover, &walk, &where) != 0) return -1;
+  // A leftover that cannot be removed (an open file on NFS) takes space, no more: what matters is this step's folder.
+  if (visit_folder(dir, remove_leftover, &walk, &where) != 0) errno = 0;
   if (mkdir(dir, 0777) != 0 && errno != EEXIST) return fail(&where, dir, "the folder cannot be created");
   step_folder(tmp, dir, step, TMP);
   if (mkdir(tmp, 0777) != 0) return fail(&where, tmp, "the folder cannot be created");

@@ -62,6 +62,7 @@ static long end_of_earlier_steps(FILE *file, size_t step) {
   while (fgets(line, sizeof line, file) != NULL) {
     size_t at = 0;
     if (sscanf(line, "s:%zu ", &at) == 1 && at >= step) return end;
+    if (strchr(line, '\n') == NULL) return end; // cut off by a crash
     end = ftell(file);
   }
   return end;

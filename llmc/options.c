@@ -16,6 +16,7 @@ static void set_defaults(Options *o) {
   o->sample_tokens = 64;
   o->seed = 42;
   o->deterministic = 1;
+  o->verify_data = 1;
   o->log_every = 1;
   o->lr = 3e-4;
   o->final_fraction = 1.0;
@@ -52,13 +53,14 @@ void options_init(Options *o, OptionTable *table) {
   SECTION("data and model");
   TEXT("-i", train, NULL, "FILE", "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
   TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
+  INT("--verify-data", NULL, verify_data, 0, 1, "compare token files with their checksums at the start (default 1)");
   TEXT("--tokenizer", tokenizer, NULL, "FILE",
        "tokenizer file, for samples (default: the demo's with the demo's data)");
   TEXT("-e", model, NULL, "MODEL",
        "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, a model .bin, or a Hugging Face folder (default d12)");
   TEXT("--export", export_to, NULL, "PATH",
        "write the model at the end: a folder for Hugging Face, or llm.c's format if it ends in .bin (default: none)");
-  TEXT("-o", out, NULL, "DIR", "folder for main.log (default: none)");
+  TEXT("-o", out, NULL, "DIR", "folder for main.log and checkpoints (default: none)");
   f[n++] = (Flag){"--config",
                   "--deepspeed_config",
                   FLAG_STRING,

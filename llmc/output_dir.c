@@ -69,6 +69,18 @@ void output_dir_check(const char *dir, const char *flag, size_t bytes, const cha
   zero_free(path);
 }
 
+// A new folder's name is on the disk only when its parent is. Returns 0, or the errno.
+static int sync_parent(const char *made) {
+  char *parent = copy_string(made);
+  cut_to_parent(parent);
+  int problem = 0;
+  const int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || fsync(fd) != 0) problem = errno;
+  if (fd >= 0) close(fd);
+  zero_free(parent);
+  return problem;
+}
+
 // A file of one block, written and removed. Returns 0, or the errno.
 static int try_to_write(const char *dir) {
   enum { BLOCK = 4096 };
@@ -101,6 +113,7 @@ void output_dir_make(const char *dir, const char *flag, ZeroErrors *errors) {
     if (mkdir(path, 0777) == 0) {
       if (last_made == 0) first_made = at;
       last_made = at;
+      problem = sync_parent(path);
     } else if (errno != EEXIST) {
       problem = errno;
     }

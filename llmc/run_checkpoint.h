@@ -16,9 +16,11 @@ extern "C" {
 
 // What a checkpoint keeps of a run beside the engine's state. Plain data, without gaps.
 typedef struct {
-  uint64_t step;            // steps done
-  uint64_t seed, sequences; // the order of the data; where step `step` stands in it
-  uint64_t sample_state;    // of the sampler's generator
+  uint64_t step; // steps done
+  // The order of the data and where step `step` stands in it: tokens of a sequence, windows of the whole set,
+  // sequences of a step.
+  uint64_t seed, sequences, T, windows;
+  uint64_t sample_state; // of the sampler's generator
   Outliers loss, norm;
 } Progress;
 
@@ -32,9 +34,9 @@ void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progr
                          void *ctx);
 // Goes on from the newest checkpoint in o->out that is whole: the engine's state and *progress are its own. Where the
 // newest is damaged, older ones are tried, with a note. No checkpoint at all: a note, and everything stays as it is.
-// Ends all ranks with exit code 1 if none of several is whole, or if the checkpoint is one of another order of the
-// data (seed, sequences of a step).
-void run_checkpoint_resume(ZeroEngine *, ZeroComm *, const Options *o, Progress *progress);
+// Rank 0 says which checkpoints there are. Returns 1 if there was one, else 0. Ends all ranks with exit code 1 if
+// none of several is whole, or if the data would go on in another order than that of the checkpoint.
+int run_checkpoint_resume(ZeroEngine *, ZeroComm *, const Options *o, Progress *progress);
 
 #ifdef __cplusplus
 }

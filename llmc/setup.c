@@ -1,6 +1,7 @@
 // From the command line to a run that can start.
 #include "setup.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,6 +86,11 @@ void setup_check_batch(Setup *s, size_t longest, ZeroErrors *errors) {
   flags.micro = o->micro_batch > 0 ? o->micro_batch : 0;
   flags.accumulation = 0;
   if (zero_batch_infer(file, flags, s->comm->size, &batch, errors) != 0) return;
+  if (batch.accumulation > INT_MAX || batch.micro > INT_MAX) {
+    zero_errors_add(errors, "-d: %lld sequences in %lld micro-steps of %lld; give a smaller batch",
+                    (long long)batch.train, (long long)batch.accumulation, (long long)batch.micro);
+    return;
+  }
   s->B = (size_t)batch.micro;
   s->micro_steps = (size_t)batch.accumulation;
   s->sequences = (size_t)batch.train;
@@ -121,7 +127,7 @@ void setup_check_data(Setup *s, size_t vocab, ZeroErrors *errors) {
   if (o->val_every > 0 && o->val) s->val = dataloader_open(o->val, "-j", s->T, vocab, (uint64_t)o->seed, errors);
   if (!o->tokenizer && !own_data && o->sample_every > 0 && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
   if (o->tokenizer) s->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
-  if (errors->count > 0) return; // a run that cannot start reads no whole data sets
+  if (errors->count > 0 || !o->verify_data) return; // a run that cannot start reads no whole data sets
   if (s->train) dataloader_verify(s->train, "-i", s->comm->node_rank, s->comm->node_size, errors);
   if (s->val) dataloader_verify(s->val, "-j", s->comm->node_rank, s->comm->node_size, errors);
 }
@@ -144,9 +150,38 @@ void setup_make_output(const Setup *s) {
 
 // ---------------------------------------------------------------- the run
 
+// Ranks whose files or flags differ would wait for each other for ever, or train on something else than they say.
+static void check_same_on_all_ranks(const Setup *s) {
+  enum { FIGURES = 6 };
+  static const char *const what[FIGURES] = {
+      "steps", "training sequences", "validation sequences", "sequences of a micro-batch", "tokens of a sequence",
+      "--seed"};
+  const size_t ranks = (size_t)s->comm->size;
+  const double mine[FIGURES] = {(double)s->steps,
+                                s->train ? (double)dataloader_windows(s->train) : 0.0,
+                                s->val ? (double)dataloader_windows(s->val) : 0.0,
+                                (double)s->B,
+                                (double)s->T,
+                                (double)s->options.seed};
+  double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
+  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
+  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
+  s->comm->control_gather(s->comm, mine, all, offsets);
+  ZeroErrors errors = {NULL, 0};
+  for (size_t i = 0; i < FIGURES; i++) {
+    if (mine[i] == all[i]) continue;
+    zero_errors_add(&errors, "rank %d has %.0f %s, rank 0 has %.0f; give all ranks the same flags and files",
+                    s->comm->rank, mine[i], what[i], all[i]);
+  }
+  zero_free(offsets);
+  zero_free(all);
+  zero_errors_check(&errors, s->comm);
+}
+
 void setup_finish(Setup *s) {
   const Options *o = &s->options;
   s->steps = o->steps >= 0 ? (size_t)o->steps : dataloader_windows(s->train) / s->sequences;
+  check_same_on_all_ranks(s);
   if (schedule_from_file(&s->file, &s->table, o->lr, s->steps, &s->schedule)) return;
   s->schedule.lr = o->lr;
   s->schedule.warmup = (size_t)o->warmup;
@@ -173,10 +208,10 @@ void setup_print(const Setup *s, size_t vocab) {
   if (s->train) print_verified(s->train, "-i");
   if (s->val) print_verified(s->val, "-j");
   printf(
-      "optimizer: AdamW lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed "
-      "%lld\n",
-      s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, schedule_name(s->schedule.kind),
-      s->schedule.warmup, s->steps, o->final_fraction, (long long)o->seed);
+      "optimizer: %s lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed %lld\n",
+      s->zero.l2 ? "Adam" : "AdamW", s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip,
+      schedule_name(s->schedule.kind), s->schedule.warmup, s->schedule.total, s->schedule.final_fraction,
+      (long long)o->seed);
   if (s->file.warning) printf("%s\n", s->file.warning);
   if (ops_type_notice(s->zero.type)) printf("note: %s\n", ops_type_notice(s->zero.type));
   if (s->tokenizer && tokenizer_size(s->tokenizer) != vocab) {

@@ -59,7 +59,8 @@ void setup_check_output(const Setup *, size_t checkpoint_bytes, ZeroErrors *erro
 // Collective. Creates the output folder and tries to write in it; where that fails all ranks end with exit code 1 and
 // nothing is left behind.
 void setup_make_output(const Setup *);
-// Steps and schedule of the run, for which the data has to be open.
+// Steps and schedule of the run, for which the data has to be open. Collective: ranks whose data or flags differ end
+// with exit code 1.
 void setup_finish(Setup *);
 // The lines of data and optimizer that a run begins with. vocab: tokens that the model knows.
 void setup_print(const Setup *, size_t vocab);

@@ -283,60 +283,6 @@ static const char *show_line(const char *at, const char *end, char shown[SHOWN])
   return line_end < end ? line_end + 1 : end;
 }
 
-// Names the first line in which the two differ; they do.
-static void report_difference(const char *path, const char *theirs, size_t their_bytes, const char *ours,
-                              size_t our_bytes, ZeroErrors *errors) {
-  const char *their_end = theirs + their_bytes, *our_end = ours + our_bytes;
-  char in_file[SHOWN], here[SHOWN];
-  for (;;) {
-    const char *their_next = show_line(theirs, their_end, in_file), *our_next = show_line(ours, our_end, here);
-    const size_t length = (size_t)(their_next - theirs);
-    if (length == 0 || length != (size_t)(our_next - ours) || memcmp(theirs, ours, length) != 0) break;
-    theirs = their_next;
-    ours = our_next;
-  }
-  zero_errors_add(errors,
-                  "%s: is a checkpoint of another model: it has '%s' where this one has '%s'; use the model "
-                  "that it was saved from",
-                  path, in_file, here);
-}
-
-static int check_description(const Reader *reader, ZeroErrors *errors) {
-  size_t our_bytes = 0, their_bytes = reader->header.description_bytes;
-  char *ours = describe(reader->engine, &our_bytes), *theirs = malloc(their_bytes + 1);
-  if (!theirs) zero_fatal("no memory for the description of %s", reader->path);
-  const char *reason = read_bytes(reader->fd, theirs, their_bytes, sizeof(Header));
-  int wrong = 1;
-  if (reason) {
-    zero_errors_add(errors, "%s: the description cannot be read: %s", reader->path, reason);
-  } else if (their_bytes != our_bytes || memcmp(theirs, ours, our_bytes) != 0) {
-    report_difference(reader->path, theirs, their_bytes, ours, our_bytes, errors);
-  } else {
-    wrong = 0;
-  }
-  free(ours);
-  free(theirs);
-  return wrong ? -1 : 0;
-}
-
-static int check_sizes(const Reader *reader, size_t extra_bytes, ZeroErrors *errors) {
-  if (reader->header.extra_bytes != extra_bytes) {
-    zero_errors_add(errors,
-                    "%s: its record of the run has %" PRIu64
-                    " bytes, this program's has %zu; use the program "
-                    "that it was saved by",
-                    reader->path, reader->header.extra_bytes, extra_bytes);
-    return -1;
-  }
-  const size_t expected = file_bytes(reader->engine, reader->header.description_bytes, extra_bytes);
-  if (reader->bytes != expected) {
-    zero_errors_add(errors, "%s: has %zu bytes, this model's checkpoint has %zu; %s", reader->path, reader->bytes,
-                    expected, CUT_OFF);
-    return -1;
-  }
-  return 0;
-}
-
 static int check_hash(const Reader *reader, ZeroErrors *errors) {
   const size_t hashed = reader->bytes - sizeof(uint64_t);
   XXH3_state_t *hash = hash_start();
@@ -365,6 +311,63 @@ static int check_hash(const Reader *reader, ZeroErrors *errors) {
     return 0;
   }
   return -1;
+}
+
+// Names the first line in which the two differ; they do.
+static void report_difference(const char *path, const char *theirs, size_t their_bytes, const char *ours,
+                              size_t our_bytes, ZeroErrors *errors) {
+  const char *their_end = theirs + their_bytes, *our_end = ours + our_bytes;
+  char in_file[SHOWN], here[SHOWN];
+  for (;;) {
+    const char *their_next = show_line(theirs, their_end, in_file), *our_next = show_line(ours, our_end, here);
+    const size_t length = (size_t)(their_next - theirs);
+    if (length == 0 || length != (size_t)(our_next - ours) || memcmp(theirs, ours, length) != 0) break;
+    theirs = their_next;
+    ours = our_next;
+  }
+  zero_errors_add(errors,
+                  "%s: is a checkpoint of another model: it has '%s' where this one has '%s'; use the model "
+                  "that it was saved from",
+                  path, in_file, here);
+}
+
+static int check_description(const Reader *reader, ZeroErrors *errors) {
+  size_t our_bytes = 0, their_bytes = reader->header.description_bytes;
+  char *ours = describe(reader->engine, &our_bytes), *theirs = malloc(their_bytes + 1);
+  if (!theirs) zero_fatal("no memory for the description of %s", reader->path);
+  const char *reason = read_bytes(reader->fd, theirs, their_bytes, sizeof(Header));
+  int wrong = 1;
+  if (reason) {
+    zero_errors_add(errors, "%s: the description cannot be read: %s", reader->path, reason);
+  } else if (their_bytes != our_bytes || memcmp(theirs, ours, our_bytes) != 0) {
+    // A damaged file may look like another model's.
+    if (check_hash(reader, errors) == 0) {
+      report_difference(reader->path, theirs, their_bytes, ours, our_bytes, errors);
+    }
+  } else {
+    wrong = 0;
+  }
+  free(ours);
+  free(theirs);
+  return wrong ? -1 : 0;
+}
+
+static int check_sizes(const Reader *reader, size_t extra_bytes, ZeroErrors *errors) {
+  if (reader->header.extra_bytes != extra_bytes) {
+    zero_errors_add(errors,
+                    "%s: its record of the run has %" PRIu64
+                    " bytes, this program's has %zu; use the program "
+                    "that it was saved by",
+                    reader->path, reader->header.extra_bytes, extra_bytes);
+    return -1;
+  }
+  const size_t expected = file_bytes(reader->engine, reader->header.description_bytes, extra_bytes);
+  if (reader->bytes != expected) {
+    zero_errors_add(errors, "%s: has %zu bytes, this model's checkpoint has %zu; %s", reader->path, reader->bytes,
+                    expected, CUT_OFF);
+    return -1;
+  }
+  return 0;
 }
 
 // ---------------------------------------------------------------- loading

@@ -30,7 +30,7 @@ static void check_range(ZeroErrors *errors, const char *key, double value, doubl
 }
 
 void zero_config_check(const ZeroConfig *config, ZeroErrors *errors) {
-  const double just_below_one = 1.0 - 1e-9, large = 1e30, largest_power = 64.0;
+  const double just_below_one = 1.0 - 1e-9, large = 1e30;
   if (config->stage < 0 || config->stage > 3) {
     zero_errors_add(errors, "ZeRO stage: found %d, expected 0, 1, 2 or 3", config->stage);
   }
@@ -38,11 +38,13 @@ void zero_config_check(const ZeroConfig *config, ZeroErrors *errors) {
     zero_errors_add(errors, "deterministic: found %d, expected 0 or 1", config->deterministic);
   }
   const ZeroLossScaling *scaling = &config->loss_scaling;
-  check_range(errors, "loss scale", scaling->scale, 0.0, large);
-  check_range(errors, "initial scale power", scaling->initial_power, 0.0, largest_power);
-  check_range(errors, "loss scale window", (double)scaling->window, 1.0, large);
-  check_range(errors, "hysteresis", scaling->hysteresis, 1.0, large);
-  check_range(errors, "smallest loss scale", scaling->min_scale, 0.0, large);
+  if (config->type == ZERO_F16) {
+    check_range(errors, "loss scale", scaling->scale, 0.0, ZERO_MAX_LOSS_SCALE);
+    check_range(errors, "initial scale power", scaling->initial_power, 0.0, ZERO_MAX_LOSS_SCALE_POWER);
+    check_range(errors, "loss scale window", (double)scaling->window, 1.0, large);
+    check_range(errors, "hysteresis", scaling->hysteresis, 1.0, large);
+    check_range(errors, "smallest loss scale", scaling->min_scale, 0.0, ZERO_MAX_LOSS_SCALE);
+  }
   check_range(errors, "beta1", config->beta1, 0.0, just_below_one);
   check_range(errors, "beta2", config->beta2, 0.0, just_below_one);
   check_range(errors, "eps", config->eps, 0.0, 1.0);

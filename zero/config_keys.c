@@ -3,6 +3,8 @@
 // One line per key. A key with an `at` is honoured; UNUSED ones are accepted, checked and named in one warning.
 #include "config_keys.h"
 
+#include "loss_scaler.h"
+
 #define AT(field) offsetof(ZeroConfigFile, field)
 #define BOOL(key, set, ...) \
   { .name = key, .kind = CONFIG_BOOL, .at = set, __VA_ARGS__ }
@@ -28,23 +30,21 @@
 #define END \
   { .name = NULL }
 
-#define MAX_COUNT 2147483647.0    // of batches and other things kept in an int
-#define MAX_SCALE_POWER 127.0     // 2^127 is the largest power of two in fp32
-#define MAX_SCALE 1.7014118346e38 // the same
-#define MAX_LR 1e6                // of learning rates and rates of change
-#define BELOW_ONE (1.0 - 1e-9)    // of betas and momentum
+#define MAX_COUNT 2147483647.0 // of batches and other things kept in an int
+#define MAX_LR 1e6             // of learning rates and rates of change
+#define BELOW_ONE (1.0 - 1e-9) // of betas and momentum
 
 // ---------------------------------------------------------------------------------------------------
 // Precision
 
 static const ConfigKey fp16_keys[] = {
     BOOL("enabled", AT(fp16.enabled), .flags = CONFIG_AUTO),
-    REAL("loss_scale", AT(fp16.loss_scale), 0, MAX_SCALE),
-    INT("initial_scale_power", AT(fp16.initial_scale_power), 0, MAX_SCALE_POWER),
+    REAL("loss_scale", AT(fp16.loss_scale), 0, ZERO_MAX_LOSS_SCALE),
+    INT("initial_scale_power", AT(fp16.initial_scale_power), 0, ZERO_MAX_LOSS_SCALE_POWER),
     INT("loss_scale_window", AT(fp16.loss_scale_window), 1, CONFIG_MAX_INT),
     INT("hysteresis", AT(fp16.hysteresis), 1, MAX_COUNT),
     BOOL("consecutive_hysteresis", AT(fp16.consecutive_hysteresis)),
-    REAL("min_loss_scale", AT(fp16.min_loss_scale), 1, MAX_SCALE),
+    REAL("min_loss_scale", AT(fp16.min_loss_scale), 1, ZERO_MAX_LOSS_SCALE),
     UNUSED_BOOL("auto_cast"),
     UNUSED_BOOL("fp16_master_weights_and_grads"),
     END,

@@ -51,7 +51,7 @@ void zero_errors_add(ZeroErrors *errors, const char *format, ...) {
   errors->count++;
 }
 
-static void clear(ZeroErrors *errors) {
+void zero_errors_clear(ZeroErrors *errors) {
   for (int i = 0; i < errors->count; i++) free(errors->lines[i]);
   free(errors->lines);
   *errors = (ZeroErrors){0};
@@ -79,7 +79,7 @@ static int lowest_failing_rank(const ZeroErrors *errors, ZeroComm *comm) {
 void zero_errors_check(ZeroErrors *errors, ZeroComm *comm) {
   int failing = lowest_failing_rank(errors, comm);
   if (failing < 0) {
-    clear(errors);
+    zero_errors_clear(errors);
     return;
   }
   fflush(stdout);
@@ -90,7 +90,7 @@ void zero_errors_check(ZeroErrors *errors, ZeroComm *comm) {
   }
   for (int i = 0; i < errors->count; i++) fprintf(stderr, "error: %s\n", errors->lines[i]);
   fflush(stderr);
-  clear(errors);
+  zero_errors_clear(errors);
   if (comm != NULL) comm->abort(comm, ZERO_EXIT_USAGE);
   exit(ZERO_EXIT_USAGE);
 }

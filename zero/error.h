@@ -32,6 +32,7 @@ typedef struct {
 __attribute__((format(printf, 2, 3)))
 #endif
 void zero_errors_add(ZeroErrors *, const char *format, ...);
+void zero_errors_clear(ZeroErrors *); // frees the list
 // Collective. Returns (and frees the list) if no rank has an error. Otherwise the lowest rank that has some
 // prints them, one `error: …` line each, and all ranks end with exit code 1.
 void zero_errors_check(ZeroErrors *, struct ZeroComm *);

@@ -1,13 +1,13 @@
 // Gradients: open -> full -> done -> shard.
 //
-// Deterministic: in a micro-step the model writes a unit's whole gradient into a buffer in the wire type. When it is done the
-// reduction begins: the owner of each range adds all ranks' pieces, in rank order, to its fp32 accumulator. At
-// accumulation step k rank r works on global micro-batch k * ranks + r, so micro-batches are added in the order
-// 0, 1, 2, … whatever the number of ranks.
+// Deterministic: in a micro-step the model writes a unit's whole gradient into a buffer in the wire type. When it is
+// done the reduction begins: the owner of each range adds all ranks' pieces, in rank order, to its accumulator (fp32
+// unless the configuration has it in a half type). At accumulation step k rank r works on global micro-batch
+// k * ranks + r, so micro-batches are added in the order 0, 1, 2, … whatever the number of ranks.
 //
-// With local accumulation (deterministic 0, stages 0 and 1) the model writes straight into the accumulator, which holds
-// the whole unit, and the reduction runs once, after the last micro-step: over the accumulator itself, or over a copy in
-// the wire type where that is another one.
+// With local accumulation (deterministic 0, stages 0 and 1) the model writes straight into the accumulator, which
+// holds the whole unit, and the reduction runs once, after the last micro-step: over the accumulator itself, or over
+// a copy in the wire type where that is another one.
 //
 // The reduction of a unit is finished when the next one is done, so that ranks that are a little ahead need not
 // wait; a buffer is given out again only when no rank still reads it.
@@ -47,20 +47,19 @@ void zero_micro_begin(ZeroEngine *e, int k, int last) {
   e->in_step = 1;
 }
 
-// Gives the unit a buffer that no rank reads any more: its own, or the next shared one.
+// Gives the unit a buffer that no rank reads any more: its own, or the next shared one. The unit's own last reduction
+// ends first: with another buffer it would otherwise be forgotten when the next one begins.
 static void take_buffer(ZeroEngine *e, int u) {
   Unit *unit = &e->units[u];
-  if (zero_own_gradient(e, unit)) {
-    make_reusable(e, unit);
-    return;
-  }
+  make_reusable(e, unit);
+  if (zero_own_gradient(e, unit)) return;
   int slot = e->next_grad_slot;
   e->next_grad_slot = (slot + 1) % SHARED_SLOTS;
   if (e->grad_slot_unit[slot] != NO_UNIT) {
     Unit *previous = &e->units[e->grad_slot_unit[slot]];
     if (previous->grad_open) {
-      zero_fatal("unit %s: no gradient buffer left, unit %s still holds this one; call zero_grad_done first", unit->name,
-                 previous->name);
+      zero_fatal("unit %s: no gradient buffer left, unit %s still holds this one; call zero_grad_done first",
+                 unit->name, previous->name);
     }
     make_reusable(e, previous);
   }

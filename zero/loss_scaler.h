@@ -11,20 +11,23 @@
 extern "C" {
 #endif
 
+#define ZERO_MAX_LOSS_SCALE_POWER 127.0 // 2^127 is the largest power of two in fp32
+#define ZERO_MAX_LOSS_SCALE 0x1p127
+
 typedef struct {
-  double scale;      // a constant scale; 0: dynamic
-  int initial_power; // dynamic: starts at 2^initial_power
-  size_t window;     // steps without overflow after which the scale doubles
-  int hysteresis;    // overflows that are put up with before the scale halves
+  double scale;               // a constant scale; 0: dynamic
+  int initial_power;          // dynamic: starts at 2^initial_power
+  size_t window;              // steps without overflow after which the scale doubles
+  int hysteresis;             // the overflow that halves the scale: 2 puts up with one
   int consecutive_hysteresis; // 1: a step without overflow refills the hysteresis
-  double min_scale;  // the scale never falls below
+  double min_scale;           // the scale never falls below
 } ZeroLossScaling;
 
 typedef struct {
   ZeroLossScaling rules;
   double scale;
-  size_t iteration;     // updates so far
-  long last_overflow;   // iteration of the last overflow, -1 before the first
+  size_t iteration;   // updates so far
+  long last_overflow; // iteration of the last overflow, -1 before the first
   int hysteresis_left;
 } ZeroLossScaler;
 

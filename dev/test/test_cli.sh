@@ -78,6 +78,10 @@ refused() {
 }
 
 # The valid arguments are: what is refused below is refused for what it changes.
+no_end_of_text() { # samples begin with token 0
+  file tokenizer_without.bin 20240328 2 80 -1 80
+  ends 0 "$train" "${base[@]}" --tokenizer tokenizer_without.bin -s 1 -g 3 && is "samples" "$(grep -c '^generating' <<< "$output")" 1
+}
 valid() {
   local np=$1 comm=$2
   ends 0 ranks "$np" "$comm" "${base[@]}" -o good -e model.bin --tokenizer tokenizer.bin -s 1 -g 3 &&
@@ -148,7 +152,7 @@ bad_config_file() {
 bad_checkpoint() {
   ends 0 "$train" "${base[@]}" -o saved -n 1 && cp -r saved cut && truncate -s -100 cut/step_00000001/state.zero || return 1
   refused 1 "-y: saved/step_00000001/state.zero" "another model" -- -o saved -y 1 -e L=1,H=2,C=64,T=32,V=80 &&
-    refused 1 "-y: saved/step_00000001/state.zero" "--seed 42" -- -o saved -y 1 --seed 43 &&
+    refused 1 "-y: saved/step_00000001/state.zero" "--seed 42, this run 43" -- -o saved -y 1 --seed 43 &&
     refused 1 "-y: cut/step_00000001/state.zero" "bytes" -- -o cut -y 1
 }
 no_folder() {
@@ -337,6 +341,7 @@ test_case "version" version
 test_case "every flag" every_flag
 test_case "flags of llm.c that mean nothing" ignored_flags
 test_case "the last of a repeated flag wins" last_flag_wins
+test_case "a tokenizer without end of text" no_end_of_text
 test_case "no steps" no_steps
 test_case "off is off" off_is_off
 test_case "an older log is kept" older_log

@@ -57,6 +57,56 @@ other_shape() {
   is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "state.zero"
 }
 
+other_data() { # a run whose data would go on elsewhere
+  rm -rf parts
+  "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
+  for change in "-t 16 -d 256" "-i val.bin"; do
+    # shellcheck disable=SC2086 # words
+    "$train" "${flags[@]}" $change -o parts -y 1 > log 2>&1
+    is "exit code with $change" $? 1 && has "error" "$(grep '^error: ' log)" "in another order" || return 1
+  done
+}
+
+nothing_left() { # -x asks for less than there is; without a checkpoint the old log is moved aside, not emptied
+  rm -rf parts
+  "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
+  "$train" "${flags[@]}" -x 4 -o parts -y 1 > log 2>&1 || return 1
+  has "output" "$(cat log)" "nothing to do: -x asks for 4 steps, the checkpoint has 16" &&
+    has "output" "$(cat log)" "trained 0 steps" || return 1
+  rm -rf parts/step_* && cp parts/main.log old.log && printf 's:99 trl:0.12' >> old.log && cp old.log parts/main.log
+  "$train" "${flags[@]}" -x 2 -v 0 -o parts -y 1 > log 2>&1 || return 1
+  is "the older log" "$(cat parts/main.log.1)" "$(cat old.log)" && is "lines" "$(grep -c trl parts/main.log)" 2
+}
+
+# Each rank sees its own folder: rank 0's checkpoints count, and a rank that lacks them says so.
+own_folders() {
+  rm -rf parts other
+  "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
+  mkdir other
+  printf '#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec "$@" -o other; else exec "$@" -o parts; fi\n' > per_rank
+  chmod +x per_rank
+  timeout 60 "$run" 2 ./per_rank "$train" "${flags[@]}" -b 1 -d 256 -y 1 > log 2>&1
+  is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "other/step_00000016/state.zero"
+}
+own_data() {
+  printf '#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec "$@" -i val.bin; else exec "$@"; fi\n' > per_rank
+  chmod +x per_rank
+  timeout 60 "$run" 2 ./per_rank "$train" "${flags[@]}" -o none > log 2>&1
+  is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "training sequences, rank 0 has 93" &&
+    is "folder" "$(ls -d none 2> /dev/null)" ""
+}
+
+# The accumulator is in a half type, the exchange in fp32: the fp32 sums beside it need memory of their own.
+half_accumulator() {
+  token_file long.bin 5000 80
+  printf '{"deterministic": false, "data_types": {"grad_accum_dtype": "bf16"}, "gradient_accumulation_steps": 2,
+    "train_micro_batch_size_per_gpu": 3}' > accumulate.json
+  "$train" -e L=1,H=2,C=192,T=512,V=3000 -i long.bin -t 512 -x 2 -v 0 -s 0 --config accumulate.json -o accumulate > log 2>&1
+  is "exit code" $? 0 || return 1
+  "$train" -e L=1,H=2,C=192,T=512,V=3000 -i long.bin -t 512 -x 2 -v 0 -s 0 -b 3 -d 3072 -o whole > log 2>&1
+  is "exit code" $? 0 && near "norm" "$(sed -n 's/^s:1 .*norm://p' accumulate/main.log)" "$(sed -n 's/^s:1 .*norm://p' whole/main.log)" 0.01
+}
+
 model_file() { # the checkpoint's model.bin starts a run with the loss that the run ended with
   rm -rf parts
   "$train" "${flags[@]}" -o parts -n 16 > log 2>&1 || return 1
@@ -127,6 +177,11 @@ fi
 test_case "resume at other ranks and stage" elsewhere
 test_case "damaged checkpoints" damaged
 test_case "a checkpoint of another shape" other_shape
+test_case "a checkpoint of other data" other_data
+test_case "nothing left to do, and no checkpoint" nothing_left
+test_case "ranks with folders of their own" own_folders
+test_case "ranks with data of their own" own_data
+test_case "grad_accum_dtype bf16, exchange in fp32" half_accumulator
 test_case "model.bin of a checkpoint" model_file
 test_case "SIGTERM, one rank" signal TERM alone
 test_case "SIGINT, one rank" signal INT alone
