@@ -8,21 +8,22 @@ set -u
 
 # Without one of these nothing builds or runs.
 required="gcc make libc6-dev openmpi-bin libopenmpi-dev libdnnl-dev libxxhash-dev libcjson-dev libcmocka-dev python3 procps perl"
-# Without these: no demo text (a text of one's own still trains), no `make format`.
-optional="bible-kjv clang-format"
+# Without these: no demo text (a text of one's own still trains), no `make format`, no data sets but that.
+optional="bible-kjv clang-format python3-venv"
 
 fail() {
   echo "error: install_deps.sh: $*" >&2
   exit 1
 }
 
-# Prints those of the packages that are not installed. A python3 that was not packaged serves as well.
+# Prints those of the packages that are not installed. A python3 that was not packaged serves as well, and what it brings.
 missing_of() {
   local missing="" installed package
   installed=" $(dpkg-query -W -f '${Package}:${db:Status-Status} ' "$@" 2> /dev/null) "
   for package in "$@"; do
     case $installed in *" $package:installed "*) continue ;; esac
     if [ "$package" = python3 ] && command -v python3 > /dev/null; then continue; fi
+    if [ "$package" = python3-venv ] && python3 -c 'import ensurepip' 2> /dev/null; then continue; fi
     missing="$missing $package"
   done
   echo "$missing"

@@ -230,13 +230,14 @@ deps_nothing_missing() {
 }
 
 # What the script needs and the stand-ins do not have: all but gcc, and python3, which need not be a package.
+venv=$(python3 -c 'import ensurepip' 2> /dev/null || echo ' python3-venv')
 needed=$(sed -n 's/^required="\(.*\)"$/\1/p' "$deps" | tr ' ' '\n' | grep -vxE 'gcc|python3' | xargs)
 
 deps_check() {
   stand_ins 0
   PATH="$work/fake:$PATH" "$deps" --check > log 2>&1
   is "exit code" $? 1 &&
-    is "output" "$(cat log)" "missing: $needed bible-kjv clang-format" && is "calls of apt-get" "$(cat calls 2> /dev/null)" ""
+    is "output" "$(cat log)" "missing: $needed bible-kjv clang-format$venv" && is "calls of apt-get" "$(cat calls 2> /dev/null)" ""
 }
 
 deps_as_root() {
@@ -244,7 +245,7 @@ deps_as_root() {
   PATH="$work/fake:$PATH" "$deps" > log 2>&1 < /dev/null
   is "exit code" $? 0 &&
     is "calls of apt-get" "$(sed 's/--no-install-recommends//' calls | xargs)" "-qq update \
--qq install -y $needed -qq install -y bible-kjv -qq install -y clang-format" &&
+-qq install -y $needed -qq install -y bible-kjv -qq install -y clang-format${venv:+ -qq install -y$venv}" &&
     is "lines on bible-kjv" "$(grep -c 'going on without bible-kjv' log)" 1
 }
 
