@@ -150,9 +150,9 @@ bad_config_file() {
     is "folder out" "$(ls -d out 2> /dev/null)" ""
 }
 bad_checkpoint() {
-  ends 0 "$train" "${base[@]}" -o saved -n 1 && cp -r saved cut && truncate -s -100 cut/step_00000001/state.zero || return 1
+  ends 0 "$train" "${base[@]}" -d 96 -o saved -n 1 && cp -r saved cut && truncate -s -100 cut/step_00000001/state.zero || return 1
   refused 1 "-y: saved/step_00000001/state.zero" "another model" -- -o saved -y 1 -e L=1,H=2,C=64,T=32,V=80 &&
-    refused 1 "-y: saved/step_00000001/state.zero" "--seed 42, this run 43" -- -o saved -y 1 --seed 43 &&
+    refused 1 "-y: saved/step_00000001/state.zero" "--seed 42, this run 43" -- -o saved -y 1 --seed 43 -d 96 &&
     refused 1 "-y: cut/step_00000001/state.zero" "bytes" -- -o cut -y 1
 }
 no_folder() {
@@ -292,7 +292,7 @@ killed_rank() { # killed_rank COMM STAGE WHICH: the rank that was started as num
   rm -f killed.out # or the one before would be read
   ZERO_COMM=$1 "$run" 3 "$train" "${base[@]}" -z "$2" -x 1000000 -v 0 > killed.out 2>&1 < /dev/null &
   job=$!
-  while ! grep -q '^step *3/' killed.out && [ $((tries += 1)) -lt 300 ]; do sleep 0.1; done
+  while ! grep -qs '^step *3/' killed.out && [ $((tries += 1)) -lt 300 ]; do sleep 0.1; done
   launcher=$(ps -o pid=,comm= --ppid $job | awk '$2 ~ /mpirun|orterun/ { print $1 }')
   read -ra pids <<< "$(children "$launcher")"
   is "ranks that run" "${#pids[@]}" 3 || return 1
