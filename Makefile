@@ -21,7 +21,8 @@ PROGRAMS  := train_gpt2 test_gpt2
 ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard zero/*.c))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
-SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch])
+SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
+             dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
 .PHONY: all help demo deps test test-long test-programs sanitize fuzz lint format install clean
 .SECONDARY:
@@ -31,6 +32,8 @@ all: $(PROGRAMS)
 help:
 	@echo 'make demo        install what is missing, train a small GPT-2 on the King James Bible with 4 ranks'
 	@echo 'make             build $(PROGRAMS)'
+	@echo 'make train_gpt2cu test_gpt2cu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
+	@echo 'make train_gpt2emu test_gpt2emu   the same sources on dev/cudaemu: slow, for tests'
 	@echo 'make deps        install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make test        build everything and run the tests, under 15 minutes'
 	@echo 'make test-long   the full matrices'
@@ -90,6 +93,50 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
 	@echo 'cc $<'
 	$(QUIET)$(CC) -x c $(CFLAGS) -c $< -o $@
+
+# ---------------------------------------------------------------- CUDA, on a GPU and on the emulator
+# The same sources twice: by nvcc for a GPU, by g++ for dev/cudaemu (its README says what that proves).
+# GPU_ARCH: 80, 90, … for one card; without it sm_80, sm_90 and PTX for later ones.
+NVCC ?= nvcc
+GPU_ARCH ?=
+CUDA_SOURCES := $(wildcard llmc/cuda/*.cu) zero/device_cuda.cu
+HOST_OBJS := $(ZERO_OBJS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c))
+NVCC_ARCH = $(if $(GPU_ARCH),-arch=sm_$(GPU_ARCH),-gencode arch=compute_80,code=sm_80 \
+              -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90)
+NVCC_FLAGS = -std=c++17 -O3 -DZERO_CUDA $(NVCC_ARCH) -I. -Xcompiler -Wall,-Wextra -Werror all-warnings $(MPI_CFLAGS)
+CUDA_OBJS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o)
+train_gpt2cu test_gpt2cu: %cu: $(BUILD)/cuda/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
+	@echo 'link $@'
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ -lcublasLt $(MPI_LIBS) -lxxhash -lcjson -lgomp
+$(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
+	@mkdir -p $(@D)
+	@echo 'nvcc $<'
+	$(QUIET)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
+
+# EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself.
+EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \
+            -Wall -Wextra -Werror -Wno-unknown-pragmas -MMD -MP $(MPI_CFLAGS)
+EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(CUDA_SOURCES:%.cu=$(BUILD)/emu/%.o)
+train_gpt2emu test_gpt2emu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
+	@echo 'link $@'
+	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
+# The tests of the operations and of the device, on the emulator.
+EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device)
+$(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
+$(BUILD)/emu/dev/test/%.o: dev/test/%.c Makefile
+	@mkdir -p $(@D)
+	@echo 'cc $<'
+	$(QUIET)$(CC) $(CFLAGS) -DZERO_CUDA -c $< -o $@
+$(BUILD)/emu/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	@echo 'c++ $<'
+	$(QUIET)$(CXX) $(EMU_FLAGS) -O3 $(EMU_OWN) -c $< -o $@
+$(BUILD)/emu/%.o: %.cu Makefile
+	@mkdir -p $(@D)
+	@echo 'c++ $<'
+	$(QUIET)$(CXX) -x c++ $(EMU_FLAGS) -O2 $(EMU_CHECKS) -c $< -o $@
 
 # Everything again with address and undefined-behaviour checks; SANITIZED: the tests, as dev/test/run_sanitized.sh
 # knows them. What Open MPI leaks by itself is named in dev/lsan.txt.
@@ -154,6 +201,6 @@ install: train_gpt2
 	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
 
 clean:
-	rm -rf $(BUILD) $(PROGRAMS)
+	rm -rf $(BUILD) $(PROGRAMS) train_gpt2cu test_gpt2cu train_gpt2emu test_gpt2emu
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

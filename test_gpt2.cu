@@ -237,8 +237,8 @@ static void check_state(Test *test, int judges, GPT2 *m, const Fixture *f, const
   }
 }
 
-// 20 steps of run "train1/" or "train4/": A micro-batches a step, shared out over the ranks. Fills losses (STEPS) and,
-// unless it is NULL, norms (STEPS).
+// 20 steps of run "train1/" or "train4/": A micro-batches a step, shared out over the ranks. Fills losses (STEPS)
+// and, unless it is NULL, norms (STEPS).
 static void run_training(Test *test, GPT2 *m, const Fixture *f, const char *run, size_t A, size_t B, size_t T,
                          double *losses, double *norms) {
   size_t ranks = (size_t)test->comm->size, steps_per_rank = A / ranks, count = 0;
@@ -559,7 +559,7 @@ int main(int argc, char **argv) {
   memset(&test, 0, sizeof test);
   test.stage = argc > 1 ? atoi(argv[1]) : 0;
   test.comm = zero_comm_create(NULL);
-  test.device = zero_device_cpu();
+  test.device = open_device(test.comm);
   check_fixture(&test, "gpt2_a", 2, 16);
   check_fixture(&test, "gpt2_b", 2, 13);
   check_init(&test);

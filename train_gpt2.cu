@@ -61,6 +61,11 @@ typedef struct {
   void *dres, *dtmp, *dwide; // (N, C), (N, C), (N, 4C) gradients on their way down
   float *losses;             // (N)
   void *scratch;
+
+  // Where the device's memory is not the host's: copies of what passes between them, else NULL.
+  int *tokens, *targets; // (B, T) on the device
+  float *logits;         // (V) on the device, for sampling
+  float *host_losses;    // (N)
 } GPT2;
 
 typedef struct {
@@ -133,6 +138,16 @@ static void describe_tensor(const GPT2Config *config, GPT2Tensor t, ZeroTensor *
   tensor->flags = cols > 1 ? 0u : (unsigned)ZERO_NO_DECAY; // decay on 2-D tensors only
 }
 
+// The device that this program was built for.
+static ZeroDevice *open_device(ZeroComm *comm) {
+#ifdef ZERO_CUDA
+  return zero_device_cuda(comm);
+#else
+  (void)comm;
+  return zero_device_cpu();
+#endif
+}
+
 // First tensor of a unit in the order of GPT2Tensor.
 static GPT2Tensor first_tensor(const GPT2 *m, int unit) {
   return unit == 0 ? GPT2_WTE : unit == m->final_unit ? GPT2_LNFW : GPT2_LN1W;
@@ -171,11 +186,25 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, c
   arena.base = (char *)m->activations;
   arena.used = 0;
   carve_activations(m, &arena);
+  m->host_losses = m->losses;
+  if (!device->host_memory) {
+    m->tokens = (int *)device->alloc(device, B * T * sizeof(int), ZERO_MEM_ACTIVATIONS);
+    m->targets = (int *)device->alloc(device, B * T * sizeof(int), ZERO_MEM_ACTIVATIONS);
+    m->logits = (float *)device->alloc(device, config->vocab_size * sizeof(float), ZERO_MEM_ACTIVATIONS);
+    m->host_losses = (float *)device->alloc_host(device, B * T * sizeof(float), ZERO_MEM_OTHER);
+  }
 }
 
 static void gpt2_destroy(GPT2 *m) {
+  ZeroDevice *device = m->device;
   zero_destroy(m->engine);
-  m->device->free(m->device, m->activations);
+  if (!device->host_memory) {
+    device->free(device, m->tokens);
+    device->free(device, m->targets);
+    device->free(device, m->logits);
+    device->free_host(device, m->host_losses);
+  }
+  device->free(device, m->activations);
   zero_free(m->blocks);
 }
 
@@ -273,8 +302,15 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
                  OPS_NO_GELU, m->type, s);
 }
 
-// tokens (B, T) up to the final LayerNorm, m->lnf (B*T, C). Leaves the embeddings held: the head needs them next.
-// Returns their flat buffer.
+// The host's tokens where the kernels can read them: themselves, or in `copy` on the device.
+static const int *on_device(GPT2 *m, int *copy, const int *host, size_t count) {
+  if (m->device->host_memory) return host;
+  m->device->from_host(m->device, copy, host, count * sizeof(int));
+  return copy;
+}
+
+// tokens (B, T), on the device, up to the final LayerNorm, m->lnf (B*T, C). Leaves the embeddings held: the head
+// needs them next. Returns their flat buffer.
 static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   ZeroEngine *e = m->engine;
   ZeroStream s = m->device->stream;
@@ -300,20 +336,29 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
 }
 
 // Sum of the losses of all rows, in row order.
-static double sum_losses(const GPT2 *m, size_t N) {
+static double sum_losses(GPT2 *m, size_t N) {
+  if (!m->device->host_memory) m->device->to_host(m->device, m->host_losses, m->losses, N * sizeof(float));
   double sum = 0.0;
-  for (size_t n = 0; n < N; n++) sum += (double)m->losses[n];
+  for (size_t n = 0; n < N; n++) sum += (double)m->host_losses[n];
   return sum;
 }
 
-// Evaluation: the summed loss of a micro-batch. logits NULL, or (B*T, V).
+// Evaluation: the summed loss of a micro-batch. tokens, targets (B, T) and logits (B*T, V), or NULL, are the host's.
 static double gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, tokens, B, T);
+  const void *embeddings = gpt2_trunk(m, on_device(m, m->tokens, tokens, B * T), B, T);
   OpsGrad none = {NULL, ZERO_F32, 0};
-  lm_head_loss(m->losses, NULL, none, logits, m->lnf, param(m, embeddings, 0, GPT2_WTE), targets, 0.0f, B * T,
-               c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
+  ZeroDevice *device = m->device;
+  size_t logit_bytes = logits ? B * T * c->vocab_size * sizeof(float) : 0;
+  float *result = device->host_memory ? logits : (float *)device->alloc(device, logit_bytes, ZERO_MEM_OTHER);
+  lm_head_loss(m->losses, NULL, none, result, m->lnf, param(m, embeddings, 0, GPT2_WTE),
+               on_device(m, m->targets, targets, B * T), 0.0f, B * T, c->channels, c->vocab_size,
+               c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
+  if (result != logits) {
+    device->to_host(device, logits, result, logit_bytes);
+    device->free(device, result);
+  }
   return sum_losses(m, B * T);
 }
 
@@ -343,14 +388,16 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                      a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
 
-// Forward and backward of one micro-batch; every target counts 1/num_targets. Returns the summed loss.
+// Forward and backward of one micro-batch, tokens and targets (B, T) of the host; every target counts 1/num_targets.
+// Returns the summed loss.
 // The tied embedding is opened at the head and closed after the embedding's own backward: it travels once.
-static double gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T,
+static double gpt2_forward_backward(GPT2 *m, const int *host_tokens, const int *host_targets, size_t B, size_t T,
                                     size_t num_targets) {
   const GPT2Config *c = &m->config;
   ZeroEngine *e = m->engine;
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = c->channels;
+  const int *tokens = on_device(m, m->tokens, host_tokens, N), *targets = on_device(m, m->targets, host_targets, N);
   const void *embeddings = gpt2_trunk(m, tokens, B, T);
   zero_gather(e, m->final_unit);
   float grad_scale = zero_loss_scale(e) / (float)num_targets;
@@ -388,10 +435,12 @@ static double gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targe
 // part.
 static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, tokens, 1, T);
+  const void *embeddings = gpt2_trunk(m, on_device(m, m->tokens, tokens, T), 1, T);
   const char *row = (const char *)m->lnf + (used - 1) * c->channels * zero_type_size(m->type);
-  lm_head_logits(logits, row, param(m, embeddings, 0, GPT2_WTE), 1, c->channels, c->vocab_size, c->padded_vocab_size,
+  float *result = m->device->host_memory ? logits : m->logits;
+  lm_head_logits(result, row, param(m, embeddings, 0, GPT2_WTE), 1, c->channels, c->vocab_size, c->padded_vocab_size,
                  m->type, m->scratch, m->device->stream);
+  if (result != logits) m->device->to_host(m->device, logits, result, c->vocab_size * sizeof(float));
   zero_release(m->engine, 0);
 }
 
@@ -731,7 +780,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
   r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  r->device = zero_device_cpu();
+  r->device = open_device(s->comm);
   gpt2_create(&r->model, &r->config, s->B, s->T, &s->zero, s->comm, r->device);
   setup_make_output(s);
   make_export_folder(r);

@@ -7,7 +7,7 @@
 set -u
 
 # Without one of these nothing builds or runs.
-required="gcc make libc6-dev openmpi-bin libopenmpi-dev libdnnl-dev libxxhash-dev libcjson-dev libcmocka-dev python3 procps perl"
+required="gcc g++ make libc6-dev openmpi-bin libopenmpi-dev libdnnl-dev libxxhash-dev libcjson-dev libcmocka-dev python3 procps perl"
 # Without these: no demo text (a text of one's own still trains), no `make format`, no data sets but that.
 optional="bible-kjv clang-format python3-venv"
 

@@ -177,10 +177,20 @@ ZeroComm *zero_comm_create(const char *name) {
   return comm;
 }
 
+// Whether the ranks can share the device's memory.
+static int device_in_reach(const ZeroComm *comm, ZeroReason *why) {
+  if (comm->size == 1 || comm->device->host_memory) return 1;
+  snprintf(
+      why->text, sizeof why->text,
+      "shared memory: transport shm shares the host's, but the model lies in that of device %s; set ZERO_COMM=mpi",
+      comm->device->name);
+  return 0;
+}
+
 void zero_comm_reserve(ZeroComm *comm, size_t need_bytes) {
   if (strcmp(comm->name, "shm") == 0) {
     ZeroReason why;
-    if (!zero_comm_shm_reserve(comm, need_bytes, &why)) {
+    if (!device_in_reach(comm, &why) || !zero_comm_shm_reserve(comm, need_bytes, &why)) {
       if (zero_transport(comm)->forced || zero_comm_shm_in_use(comm)) {
         ZeroErrors errors = {0};
         zero_errors_add(&errors, "%s", why.text);

@@ -5,11 +5,13 @@
 // and adds each into its accumulator. An all-gather receives straight into place.
 // Messages between two ranks with one tag keep their order, and all ranks make the same calls in the same
 // order, so several operations may be under way without telling their messages apart.
+// Where the device's memory is not the host's, the messages go through staging buffers on the host.
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "comm_impl.h"
+#include "comm_staging.h"
 
 #define TILE_BYTES ((size_t)1 << 20)     // a reduce-scatter's message; a multiple of every element's size
 #define RING_TILES 4                     // staging tiles: one is added while the others arrive
@@ -18,7 +20,10 @@
 enum { TAG_REDUCE = 1, TAG_GATHER, TAG_CONTROL };
 
 typedef struct {
-  char *ring;                          // RING_TILES * TILE_BYTES; NULL until it is needed
+  ZeroDevice *device;                  // whose memory these are
+  char *ring;                          // RING_TILES * TILE_BYTES on the host; NULL until it is needed
+  void *tile;                          // TILE_BYTES of the device's, where that cannot read the ring; else NULL
+  ZeroStaging staging;                 // whole units, where MPI cannot read the device's memory
   uint64_t sent[ZERO_WIRE_CATEGORIES]; // payload bytes given to MPI_Isend
 } Mpi;
 
@@ -26,6 +31,7 @@ typedef struct {
 typedef struct {
   MPI_Request *items;
   int count, capacity;
+  ZeroStagingBuffer *staging; // laid out as the unit is; NULL: the messages need none
 } Requests;
 
 static MPI_Comm world_of(ZeroComm *comm) {
@@ -56,8 +62,14 @@ static Requests *new_requests(void) {
 }
 
 // Open MPI yields the core while it waits where it knows of more ranks than cores (mpirun --oversubscribe).
-static void end_requests(Requests *requests) {
+static void wait_for_requests(Requests *requests) {
   ZERO_MPI(MPI_Waitall(requests->count, requests->items, MPI_STATUSES_IGNORE));
+  requests->count = 0;
+}
+
+static void end_requests(Requests *requests) {
+  wait_for_requests(requests);
+  if (requests->staging != NULL) zero_staging_give_back(requests->staging);
   free(requests->items);
   free(requests);
 }
@@ -80,19 +92,57 @@ static void receive(ZeroComm *comm, Requests *requests, int from, char *data, si
   }
 }
 
+static void free_buffers(Mpi *mpi) {
+  if (mpi->device == NULL) return;
+  zero_staging_free(&mpi->staging, mpi->device);
+  mpi->device->free(mpi->device, mpi->tile);
+  mpi->device->free_host(mpi->device, mpi->ring);
+  mpi->device = NULL;
+}
+
 void zero_comm_mpi_reserve(ZeroComm *comm) {
   Mpi *mpi = comm->impl;
-  if (mpi->ring == NULL && comm->size > 1) mpi->ring = zero_malloc(RING_TILES * TILE_BYTES, ZERO_MEM_COMM);
+  ZeroDevice *device = comm->device;
+  if (mpi->device == device || comm->size == 1) return;
+  free_buffers(mpi);
+  mpi->device = device;
+  mpi->ring = device->alloc_host(device, RING_TILES * TILE_BYTES, ZERO_MEM_COMM);
+  mpi->tile = device->alloc(device, device->host_memory ? 0 : TILE_BYTES, ZERO_MEM_COMM);
+}
+
+// Staging for a unit's messages, if they need some.
+static void stage(ZeroComm *comm, Requests *requests, const size_t *bounds, size_t element) {
+  if (comm->device->host_memory || comm->size == 1) return;
+  zero_comm_mpi_reserve(comm);
+  Mpi *mpi = comm->impl;
+  requests->staging = zero_staging_take(&mpi->staging, mpi->device, bounds[comm->size] * element);
+}
+
+// Bytes [from, to) of a unit, into its staging or out of it.
+static void stage_out(ZeroComm *comm, const Requests *requests, const char *unit, size_t from, size_t to) {
+  if (to > from) comm->device->to_host(comm->device, requests->staging->data + from, unit + from, to - from);
+}
+
+static void stage_in(ZeroComm *comm, const Requests *requests, char *unit, size_t from, size_t to) {
+  if (to > from) comm->device->from_host(comm->device, unit + from, requests->staging->data + from, to - from);
 }
 
 static void reduce_begin(ZeroComm *comm, ZeroReduce *reduce) {
   size_t element = zero_type_size(reduce->type);
+  const size_t *bounds = reduce->bounds;
+  const char *full = reduce->full;
   Requests *requests = new_requests();
+  stage(comm, requests, bounds, element);
+  if (requests->staging != NULL) { // the peers' ranges
+    stage_out(comm, requests, full, 0, bounds[comm->rank] * element);
+    stage_out(comm, requests, full, bounds[comm->rank + 1] * element, bounds[comm->size] * element);
+    full = requests->staging->data;
+  }
   // Each rank starts with the peer after it, so that they do not all send to rank 0 first.
   for (int i = 1; i < comm->size; i++) {
     int to = (comm->rank + i) % comm->size;
-    const char *piece = (const char *)reduce->full + reduce->bounds[to] * element;
-    send(comm, requests, to, piece, zero_span(reduce->bounds, to, element), TILE_BYTES, TAG_REDUCE, ZERO_WIRE_REDUCE);
+    const char *piece = full + bounds[to] * element;
+    send(comm, requests, to, piece, zero_span(bounds, to, element), TILE_BYTES, TAG_REDUCE, ZERO_WIRE_REDUCE);
   }
   reduce->state = requests;
   reduce->active = 1;
@@ -111,9 +161,8 @@ static size_t tile_elements(const Tiling *tiling, size_t tile) {
   return tiling->own - first < tiling->per_tile ? tiling->own - first : tiling->per_tile;
 }
 
-static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
-  if (!reduce->active || reduce->finished) return;
-  reduce->finished = 1;
+// All ranks' pieces of this rank's range, in rank order, into its accumulator.
+static void add_pieces(ZeroComm *comm, ZeroReduce *reduce) {
   zero_comm_mpi_reserve(comm);
   Mpi *mpi = comm->impl;
   ZeroDevice *device = comm->device;
@@ -146,18 +195,34 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
       }
       size_t slot = taken % RING_TILES;
       ZERO_MPI(MPI_Wait(&pending[slot], MPI_STATUS_IGNORE));
+      const void *piece = mpi->ring + slot * TILE_BYTES;
+      if (mpi->tile != NULL) {
+        device->from_host(device, mpi->tile, piece, tile_elements(&tiling, tile) * element);
+        piece = mpi->tile;
+      }
       char *acc = (char *)reduce->acc + tile * tiling.per_tile * zero_type_size(reduce->acc_type);
-      device->add(device, acc, reduce->acc_type, mpi->ring + slot * TILE_BYTES, reduce->type,
-                  tile_elements(&tiling, tile), overwrite);
+      device->add(device, acc, reduce->acc_type, piece, reduce->type, tile_elements(&tiling, tile), overwrite);
     }
   }
+}
+
+static void end_reduce_requests(ZeroReduce *reduce) {
+  if (reduce->state != NULL) end_requests(reduce->state);
+  reduce->state = NULL;
+}
+
+static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
+  if (!reduce->active || reduce->finished) return;
+  reduce->finished = 1;
+  add_pieces(comm, reduce);
+  // Staging is wanted back at once: a unit may stay unused until the next micro-step.
+  if (((Requests *)reduce->state)->staging != NULL) end_reduce_requests(reduce);
 }
 
 static void reduce_reusable(ZeroComm *comm, ZeroReduce *reduce) {
   if (!reduce->active) return;
   reduce_finish(comm, reduce);
-  end_requests(reduce->state);
-  reduce->state = NULL;
+  end_reduce_requests(reduce);
   reduce->active = 0;
 }
 
@@ -169,27 +234,41 @@ static void publish(ZeroComm *comm) {
 static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
   size_t element = zero_type_size(gather->type);
   char *full = gather->full;
+  char *place = full + gather->bounds[comm->rank] * element;
   size_t own = zero_span(gather->bounds, comm->rank, element);
   Requests *requests = new_requests();
+  stage(comm, requests, gather->bounds, element);
+  char *landing = full; // where the peers' ranges arrive
+  const char *shard = gather->shard;
+  if (requests->staging != NULL) {
+    landing = requests->staging->data;
+    shard = landing + (place - full);
+    if (own > 0) comm->device->to_host(comm->device, landing + (place - full), gather->shard, own);
+  }
   for (int i = 1; i < comm->size; i++) {
     int from = (comm->rank + comm->size - i) % comm->size;
-    receive(comm, requests, from, full + gather->bounds[from] * element, zero_span(gather->bounds, from, element),
+    receive(comm, requests, from, landing + gather->bounds[from] * element, zero_span(gather->bounds, from, element),
             GATHER_BYTES, TAG_GATHER);
   }
   for (int i = 1; i < comm->size; i++) {
     int to = (comm->rank + i) % comm->size;
-    send(comm, requests, to, gather->shard, own, GATHER_BYTES, TAG_GATHER, gather->wire);
+    send(comm, requests, to, shard, own, GATHER_BYTES, TAG_GATHER, gather->wire);
   }
-  char *place = full + gather->bounds[comm->rank] * element;
   if (place != gather->shard && own > 0) comm->device->copy(comm->device, place, gather->shard, own);
   gather->state = requests;
   gather->active = 1;
 }
 
 static void gather_finish(ZeroComm *comm, ZeroGather *gather) {
-  (void)comm;
   if (!gather->active) return;
-  end_requests(gather->state);
+  Requests *requests = gather->state;
+  if (requests->staging != NULL) {
+    const size_t element = zero_type_size(gather->type), *bounds = gather->bounds;
+    wait_for_requests(requests);
+    stage_in(comm, requests, gather->full, 0, bounds[comm->rank] * element);
+    stage_in(comm, requests, gather->full, bounds[comm->rank + 1] * element, bounds[comm->size] * element);
+  }
+  end_requests(requests);
   gather->state = NULL;
   gather->active = 0;
 }
@@ -250,7 +329,7 @@ static void reset_sent(ZeroComm *comm) {
 
 static void close_mpi(ZeroComm *comm) {
   Mpi *mpi = comm->impl;
-  zero_free(mpi->ring);
+  free_buffers(mpi);
   free(mpi);
 }
 

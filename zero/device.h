@@ -1,8 +1,8 @@
 // Where the numbers live: memory, streams and the few kernels that the engine itself needs.
 //
 // A ZeroDevice is a table of functions, so that one program can hold two of them (a GPU for the
-// model, the CPU for an offloaded optimizer). device_cpu.c fills the table for the CPU.
-// Models may use this header for memory and streams; it knows nothing of them.
+// model, the CPU for an offloaded optimizer). device_cpu.c fills the table for the CPU, device_cuda.cu for an NVIDIA
+// GPU. Models may use this header for memory and streams; it knows nothing of them.
 #ifndef ZERO_DEVICE_H
 #define ZERO_DEVICE_H
 
@@ -13,6 +13,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+struct ZeroComm;
 
 // Element types, chosen at run time. Sums are always taken in fp32 or wider.
 typedef enum { ZERO_F32, ZERO_BF16, ZERO_F16 } ZeroType;
@@ -45,29 +47,47 @@ typedef struct {
 typedef struct ZeroDevice ZeroDevice;
 struct ZeroDevice {
   const char *name; // "cpu", "cuda"
+  // Where the work below is queued, in order. What it says of memory holds for the device's own unless it names the
+  // host.
   ZeroStream stream;
+  int host_memory; // 1: the device's memory is the host's, so that the host and the transports may read and write it
 
   // Memory, entered in the ledger under `category`; aligned to 64 bytes or more, zeroed.
   // Does not return on failure. `bytes` 0 gives NULL.
   void *(*alloc)(ZeroDevice *, size_t bytes, ZeroMemory category);
   void (*free)(ZeroDevice *, void *ptr);
-  // dst = src, count elements; the two do not overlap.
+  // The same of the host's memory, in the way that the device reaches it fastest.
+  void *(*alloc_host)(ZeroDevice *, size_t bytes, ZeroMemory category);
+  void (*free_host)(ZeroDevice *, void *ptr);
+  // dst = src, bytes; the two do not overlap.
   void (*copy)(ZeroDevice *, void *dst, const void *src, size_t bytes);
+  // The same between the host and the device, after the work queued so far; they return when it is done.
+  void (*to_host)(ZeroDevice *, void *host, const void *src, size_t bytes);
+  void (*from_host)(ZeroDevice *, void *dst, const void *host, size_t bytes);
+  // Returns when everything queued so far is done.
+  void (*synchronize)(ZeroDevice *);
 
   // acc = piece (overwrite != 0) or acc += piece, in fp32, rounded once to acc's type.
   void (*add)(ZeroDevice *, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
               int overwrite);
-  // sums[i] = sum of squares of piece i of grad, in double, in an order that depends on its length alone.
-  // Infinite or NaN exactly when an element is.
+  // sums[i], on the host, = sum of squares of piece i of grad, in double, in an order that depends on its length
+  // alone. Infinite or NaN exactly when an element is.
   void (*sum_squares)(ZeroDevice *, const void *grad, ZeroType type, const ZeroPiece *pieces, size_t num_pieces,
                       double *sums);
-  // AdamW on the pieces, in place. params, if not NULL, gets the new weights in param_type.
+  // AdamW on the pieces, in place. Here and above `pieces` lie in the device's memory. params, if not NULL, gets the
+  // new weights in param_type.
   void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq, const void *grad,
                 ZeroType grad_type, void *params, ZeroType param_type, const ZeroPiece *pieces, size_t num_pieces);
+
+  void (*destroy)(ZeroDevice *);
 };
 
 // The CPU: OpenMP over fixed tiles, as many threads as OpenMP is set to.
 ZeroDevice *zero_device_cpu(void);
+// The GPU of this rank: the ranks of a node take its GPUs in turn. Collective; without a GPU it ends all ranks with a
+// line on what to do and exit code 1. comm NULL: one rank without a communicator.
+ZeroDevice *zero_device_cuda(struct ZeroComm *comm);
+// After the engine and the communicator that use it.
 void zero_device_destroy(ZeroDevice *);
 
 #ifdef __cplusplus

@@ -43,6 +43,11 @@ static void cpu_copy(ZeroDevice *device, void *dst, const void *src, size_t byte
   memcpy(dst, src, bytes);
 }
 
+// The queue is empty whenever a call has returned.
+static void cpu_synchronize(ZeroDevice *device) {
+  (void)device;
+}
+
 // n elements as fp32.
 static void widen(float *restrict out, const void *src, ZeroType type, size_t n) {
   const uint16_t *half = src;
@@ -153,19 +158,30 @@ static void cpu_adamw(ZeroDevice *device, const ZeroAdamW *step, float *master, 
   }
 }
 
+static void cpu_destroy(ZeroDevice *device) {
+  zero_free(device);
+}
+
 ZeroDevice *zero_device_cpu(void) {
   ZeroDevice *device = zero_malloc(sizeof *device, ZERO_MEM_OTHER);
   *device = (ZeroDevice){.name = "cpu",
                          .stream = NULL,
+                         .host_memory = 1,
                          .alloc = cpu_alloc,
                          .free = cpu_free,
+                         .alloc_host = cpu_alloc,
+                         .free_host = cpu_free,
                          .copy = cpu_copy,
+                         .to_host = cpu_copy,
+                         .from_host = cpu_copy,
+                         .synchronize = cpu_synchronize,
                          .add = cpu_add,
                          .sum_squares = cpu_sum_squares,
-                         .adamw = cpu_adamw};
+                         .adamw = cpu_adamw,
+                         .destroy = cpu_destroy};
   return device;
 }
 
 void zero_device_destroy(ZeroDevice *device) {
-  zero_free(device);
+  if (device != NULL) device->destroy(device);
 }

@@ -36,8 +36,8 @@ static size_t shared_slot_size(const ZeroEngine *e) {
   return largest;
 }
 
-// Do the other ranks read this rank's accumulators? At stage 0 everyone needs all sums; local sums that travel as they
-// are are read too.
+// Do the other ranks read this rank's accumulators? At stage 0 everyone needs all sums; local sums that travel as
+// they are are read too.
 static int reachable_sums(const ZeroEngine *e) {
   return e->config.stage == 0 || zero_local_accumulation(e);
 }
@@ -88,6 +88,12 @@ static void allocate_unit(ZeroEngine *e, Unit *unit) {
   zero_layout_pieces(&unit->layout, unit->keep_lo, unit->keep_hi, unit->pieces);
   if (e->config.decay_all) {
     for (size_t p = 0; p < unit->num_pieces; p++) unit->pieces[p].decay = 1;
+  }
+  unit->device_pieces = unit->pieces;
+  if (!device->host_memory) {
+    size_t bytes = unit->num_pieces * sizeof *unit->pieces;
+    unit->device_pieces = device->alloc(device, bytes, ZERO_MEM_OTHER);
+    if (bytes > 0) device->from_host(device, unit->device_pieces, unit->pieces, bytes);
   }
 }
 
@@ -159,6 +165,7 @@ static void free_unit(ZeroEngine *e, Unit *unit) {
   }
   if (zero_own_gradient(e, unit)) e->comm->free(e->comm, unit->grad_buffer);
   if (unit->flags & ZERO_OWN_BUFFER) e->device->free(e->device, unit->gather_buffer);
+  if (unit->device_pieces != unit->pieces) e->device->free(e->device, unit->device_pieces);
   zero_free(unit->pieces);
   zero_layout_destroy(&unit->layout);
   free((void *)unit->name);

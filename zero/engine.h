@@ -28,6 +28,7 @@ typedef struct {
 
   ZeroPiece *pieces; // of [keep_lo, keep_hi); those of [own_lo, own_hi) are a run of them
   size_t num_pieces, first_own_piece, num_own_pieces;
+  ZeroPiece *device_pieces; // the same in the device's memory; `pieces` itself where that is the host's
 
   // Gathered parameters, stage 3.
   void *gather_buffer; // its own, or a shared slot's while it holds one

@@ -27,29 +27,59 @@ static void round_parameters(ZeroEngine *e, Unit *unit) {
   e->device->add(e->device, params, e->config.type, unit->master, ZERO_F32, keep, 1);
 }
 
+// Has elements [first, first + count) of a tensor filled into `kept`: where they lie, or, where the host does not
+// reach them, piece by piece through `staging` (ZERO_READ_PIECE).
+static void fill_kept(ZeroEngine *e, ZeroFill *fn, void *ctx, int u, int t, size_t first, size_t count, float *kept,
+                      float *staging) {
+  if (staging == NULL) {
+    fn(ctx, u, t, first, count, kept);
+    return;
+  }
+  for (size_t done = 0; done < count; done += ZERO_READ_PIECE) {
+    size_t piece = count - done < ZERO_READ_PIECE ? count - done : ZERO_READ_PIECE;
+    fn(ctx, u, t, first + done, piece, staging);
+    e->device->from_host(e->device, kept + done, staging, piece * sizeof(float));
+  }
+}
+
 void zero_fill(ZeroEngine *e, ZeroKind kind, ZeroFill *fn, void *ctx) {
   zero_check_call(e, "zero_fill", (int)kind);
   if (kind == ZERO_GRADIENT) zero_fatal("zero_fill: gradients come from the model, not from a fill");
+  ZeroDevice *device = e->device;
+  size_t staging_bytes = device->host_memory ? 0 : ZERO_READ_PIECE * sizeof(float);
+  float *staging = device->alloc_host(device, staging_bytes, ZERO_MEM_OTHER);
   for (int u = 0; u < e->num_units; u++) {
     Unit *unit = &e->units[u];
     for (int t = 0; t < unit->layout.num_tensors; t++) {
       size_t first = 0, count = zero_layout_overlap(&unit->layout, t, unit->keep_lo, unit->keep_hi, &first);
       if (count == 0) continue;
-      fn(ctx, u, t, first, count, kept_state(unit, kind) + (unit->layout.offsets[t] + first - unit->keep_lo));
+      float *kept = kept_state(unit, kind) + (unit->layout.offsets[t] + first - unit->keep_lo);
+      fill_kept(e, fn, ctx, u, t, first, count, kept, staging);
     }
     if (kind == ZERO_MASTER) round_parameters(e, unit);
   }
+  device->free_host(device, staging);
   if (kind == ZERO_MASTER) zero_publish_parameters(e);
 }
 
 // ---------------------------------------------------------------- whole tensors
 
-// Elements [at, at + count) of the unit, which this rank owns, as fp32; gradients unscaled, through `staging`.
+// Elements [at, at + count) of the unit, which this rank owns, as fp32 on the host: where they lie, or in `staging`,
+// with gradients unscaled. sums: the same room in the device's memory, for gradients.
 static const float *own_piece(const ZeroEngine *e, const Unit *unit, ZeroKind kind, size_t at, size_t count,
-                              float *staging) {
-  if (kind != ZERO_GRADIENT) return kept_state(unit, kind) + (at - unit->keep_lo);
-  const void *sum = zero_accumulated_at(e, unit, at);
-  e->device->add(e->device, staging, ZERO_F32, sum, e->config.accumulate, count, 1);
+                              float *staging, float *sums) {
+  ZeroDevice *device = e->device;
+  const float *kept = sums;
+  if (kind == ZERO_GRADIENT) {
+    device->add(device, sums, ZERO_F32, zero_accumulated_at(e, unit, at), e->config.accumulate, count, 1);
+  } else {
+    kept = kept_state(unit, kind) + (at - unit->keep_lo);
+  }
+  if (!device->host_memory) {
+    device->to_host(device, staging, kept, count * sizeof(float));
+    kept = staging;
+  }
+  if (kind != ZERO_GRADIENT) return kept;
   float unscale = 1.0f / zero_loss_scale(e);
   for (size_t i = 0; i < count; i++) staging[i] *= unscale;
   return staging;
@@ -58,17 +88,22 @@ static const float *own_piece(const ZeroEngine *e, const Unit *unit, ZeroKind ki
 void zero_collect(ZeroEngine *e, ZeroKind kind, int u, int t, float *buffers, ZeroTake *take, void *ctx) {
   Unit *unit = &e->units[u];
   const ZeroLayout *layout = &unit->layout;
-  float *arrived = buffers, *staging = buffers + ZERO_READ_PIECE;
+  float *arrived = buffers, *staging = buffers + ZERO_READ_PIECE, *sums = staging;
+  ZeroDevice *device = e->device;
+  if (!device->host_memory) sums = device->alloc(device, ZERO_READ_PIECE * sizeof(float), ZERO_MEM_OTHER);
   for (int r = 0; r < e->comm->size; r++) {
     size_t first = 0, count = zero_layout_overlap(layout, t, layout->bounds[r], layout->bounds[r + 1], &first);
     for (size_t done = 0; done < count; done += ZERO_READ_PIECE) {
       size_t piece = count - done < ZERO_READ_PIECE ? count - done : ZERO_READ_PIECE;
       const float *mine = NULL;
-      if (r == e->comm->rank) mine = own_piece(e, unit, kind, layout->offsets[t] + first + done, piece, staging);
+      if (r == e->comm->rank) {
+        mine = own_piece(e, unit, kind, layout->offsets[t] + first + done, piece, staging, sums);
+      }
       e->comm->control_collect(e->comm, r, mine, arrived, piece * sizeof(float));
       if (e->comm->rank == 0) take(ctx, first + done, piece, arrived);
     }
   }
+  if (!device->host_memory) device->free(device, sums);
 }
 
 static void take_into(void *ctx, size_t first, size_t count, const float *piece) {

@@ -18,7 +18,8 @@ static void sum_own_chunks(ZeroEngine *e) {
     size_t chunks = own_chunks(unit);
     const ZeroPiece *pieces = unit->pieces + unit->first_own_piece;
     const void *grad = zero_accumulated_at(e, unit, unit->keep_lo);
-    e->device->sum_squares(e->device, grad, e->config.accumulate, pieces, unit->num_own_pieces, e->piece_sums);
+    e->device->sum_squares(e->device, grad, e->config.accumulate, unit->device_pieces + unit->first_own_piece,
+                           unit->num_own_pieces, e->piece_sums);
     for (size_t c = 0; c < chunks; c++) sums[c] = 0.0;
     for (size_t p = 0; p < unit->num_own_pieces; p++) {
       sums[(unit->keep_lo + pieces[p].first - unit->own_lo) / ZERO_CHUNK] += e->piece_sums[p];
@@ -118,7 +119,7 @@ ZeroStep zero_apply(ZeroEngine *e, float lr) {
     void *params = e->config.type == ZERO_F32 ? NULL : (char *)unit->params + params_lo;
     e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq,
                      zero_accumulated_at(e, unit, unit->keep_lo), e->config.accumulate, params, e->config.type,
-                     unit->pieces, unit->num_pieces);
+                     unit->device_pieces, unit->num_pieces);
   }
   zero_publish_parameters(e);
   update_scale(e, 0);

@@ -357,4 +357,10 @@ static inline void reference_lm_head(double *loss, double *logits, double *dhidd
   }
 }
 
+// The operations under test are CUDA's (ZERO_TEST_CUDA=1), not the CPU's.
+static inline int on_cuda(void) {
+  const char *value = getenv("ZERO_TEST_CUDA");
+  return value != NULL && strcmp(value, "1") == 0;
+}
+
 #endif

@@ -361,7 +361,7 @@ static void test_damaged(void **state) {
     expect_refused_flip(e, &image, 24, "its record of the run has");
     expect_refused_flip(e, &image, 32, "it was damaged"); // steps
     expect_refused_flip(e, &image, HEADER_BYTES - 1, "it was damaged");
-    expect_refused_flip(e, &image, DESCRIPTION_AT, "it has 'tnit 0 embeddings, table: 37 x 23' where this one has");
+    expect_refused_flip(e, &image, DESCRIPTION_AT, "it was damaged");
     for (size_t at = 0; at < HEADER_BYTES; at++) expect_refused_flip(e, &image, at, "");
     expect_refused_flip(e, &image, RECORD_AT, "it was damaged");
     expect_refused_flip(e, &image, STATE_AT, "it was damaged");
@@ -568,7 +568,7 @@ int main(int argc, char **argv) {
     if (comm->rank != 0) cmocka_set_message_output(CM_OUTPUT_TAP);
     failed = run_suite();
   }
-  zero_device_destroy(device);
   zero_comm_destroy(comm);
+  zero_device_destroy(device);
   return failed != 0;
 }

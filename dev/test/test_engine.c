@@ -714,7 +714,7 @@ int main(int argc, char **argv) {
     if (comm->rank != 0) cmocka_set_message_output(CM_OUTPUT_TAP);
     failed = run_suite();
   }
-  zero_device_destroy(device);
   zero_comm_destroy(comm);
+  zero_device_destroy(device);
   return failed > 0;
 }

@@ -84,11 +84,12 @@ killed_and_stopped() { # a killed rank: the recipe goes on by itself; stopped by
     has "output" "$(cat log)" "resumed from $work/out_killed/step_" || return 1
   why="the logs differ"
   cmp -s out_whole/main.log out_killed/main.log || return 1
+  rm -f log # or the step would be seen of the run before
   NP=2 DATA=$work/data OUT=$work/out_stopped STEPS=100000 MICRO_BATCH=1 "$scripts/tinystories.sh" -e $small -t 64 -d 128 \
     -v 0 -s 0 -n 50000 > log 2>&1 < /dev/null &
   job=$!
   local tries=0
-  until grep -q '^step' log || [ $((tries += 1)) -gt 200 ]; do sleep 0.05; done
+  until grep -qs '^step' log || [ $((tries += 1)) -gt 200 ]; do sleep 0.05; done
   kill -TERM $job
   wait $job
   is "exit code" $? 143 && has "output" "$(cat log)" "tinystories.sh: stopped; start it again to go on" &&

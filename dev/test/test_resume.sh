@@ -118,11 +118,12 @@ model_file() { # the checkpoint's model.bin starts a run with the loss that the 
 
 signal() { # signal NAME HOW
   rm -rf parts
+  rm -f log # or the step would be seen of the run before
   local long_run=("${flags[@]}" -x 1000000 -v 0 --log-every 100000 -o parts -n 1000000) code pid
   if [ "$2" = alone ]; then "$train" "${long_run[@]}" > log 2>&1 & else "$run" 2 "$train" "${long_run[@]}" > log 2>&1 & fi
   pid=$!
   for _ in $(seq 100); do
-    grep -q '^step ' log && break
+    grep -qs '^step ' log && break
     sleep 0.1
   done
   kill -s "$1" $pid

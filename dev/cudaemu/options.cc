@@ -1,0 +1,69 @@
+// The emulator's settings, from the environment.
+#include "options.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "report.h"
+
+static const char random_prefix[] = "random:";
+
+// The index of the variable's value among `first`, `second` and random:SEED; 0 where it is not set.
+static int choice(const char *name, const char *first, const char *second, uint64_t *seed) {
+  const char *value = getenv(name);
+  if (value == NULL || *value == '\0' || strcmp(value, first) == 0) return 0;
+  if (strcmp(value, second) == 0) return 1;
+  size_t prefix = strlen(random_prefix);
+  char *end = NULL;
+  if (strncmp(value, random_prefix, prefix) == 0) *seed = strtoull(value + prefix, &end, 10);
+  if (end == NULL || end == value + prefix || *end != '\0') {
+    cudaemu_fail(NULL, 0, "%s: '%s' found; it is one of %s, %s, %sSEED", name, value, first, second, random_prefix);
+  }
+  return 2;
+}
+
+CudaemuOrder cudaemu_order(uint64_t *seed) {
+  static const CudaemuOrder orders[] = {CUDAEMU_FORWARD, CUDAEMU_REVERSE, CUDAEMU_RANDOM};
+  return orders[choice("ZERO_EMU_ORDER", "forward", "reverse", seed)];
+}
+
+CudaemuTiming cudaemu_timing(uint64_t *seed) {
+  static const CudaemuTiming timings[] = {CUDAEMU_AT_ISSUE, CUDAEMU_DELAYED, CUDAEMU_AT_RANDOM};
+  return timings[choice("ZERO_EMU_STREAMS", "issue", "delayed", seed)];
+}
+
+int cudaemu_float_atomics_forbidden(void) {
+  const char *value = getenv("ZERO_EMU_NO_FLOAT_ATOMICS");
+  return value != NULL && strcmp(value, "1") == 0;
+}
+
+const char *cudaemu_kernels_file(void) {
+  return getenv("ZERO_EMU_KERNELS");
+}
+
+size_t cudaemu_memory_bytes(void) {
+  const char *value = getenv("ZERO_EMU_MEMORY");
+  if (value == NULL) return (size_t)16 << 30;
+  char *end;
+  size_t bytes = strtoull(value, &end, 10);
+  if (end == value || *end != '\0')
+    cudaemu_fail(NULL, 0, "ZERO_EMU_MEMORY: '%s' found; it is a number of bytes", value);
+  return bytes;
+}
+
+int cudaemu_unified_memory(void) {
+  const char *value = getenv("ZERO_EMU_UNIFIED");
+  return value != NULL && strcmp(value, "1") == 0;
+}
+
+uint64_t cudaemu_seed(uint64_t seed) {
+  return seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du; // any odd pair that keeps small seeds apart
+}
+
+uint32_t cudaemu_random(uint64_t *state, uint32_t count) {
+  if (*state == 0) *state = 1;
+  *state ^= *state << 13;
+  *state ^= *state >> 7;
+  *state ^= *state << 17;
+  return (uint32_t)(((*state >> 32) * count) >> 32);
+}

@@ -1,0 +1,32 @@
+// The emulator's settings, from the environment. They are read at each launch, so that one program can try several.
+//
+//   ZERO_EMU_ORDER=forward|reverse|random:SEED   which thread, and which block, runs first
+//   ZERO_EMU_STREAMS=issue|delayed|random:SEED   when a stream's work is done: at once; only when something waits for
+//                                                it; or at a random moment until then
+//   ZERO_EMU_NO_FLOAT_ATOMICS=1                  atomicAdd on float and double is an error: its order is not fixed
+//   ZERO_EMU_KERNELS=FILE                        at the end the names of all kernels that ran are added to FILE
+//   ZERO_EMU_MEMORY=BYTES                        the device's memory, 16 GiB unless given
+//   ZERO_EMU_UNIFIED=1                           kernels may be given the host's memory, as on machines where the GPU
+//                                                reads it: for tests of operations that were written for the CPU
+#ifndef CUDAEMU_OPTIONS_H
+#define CUDAEMU_OPTIONS_H
+
+#include <cstddef>
+#include <cstdint>
+
+typedef enum { CUDAEMU_FORWARD, CUDAEMU_REVERSE, CUDAEMU_RANDOM } CudaemuOrder;
+typedef enum { CUDAEMU_AT_ISSUE, CUDAEMU_DELAYED, CUDAEMU_AT_RANDOM } CudaemuTiming;
+
+// The seed, where there is one, goes into *seed.
+CudaemuOrder cudaemu_order(uint64_t *seed);
+CudaemuTiming cudaemu_timing(uint64_t *seed);
+int cudaemu_float_atomics_forbidden(void);
+const char *cudaemu_kernels_file(void); // NULL: not wanted
+size_t cudaemu_memory_bytes(void);
+int cudaemu_unified_memory(void);
+
+// A number in [0, count), from a generator (xorshift64) whose state is not 0; cudaemu_seed makes one from a seed.
+uint64_t cudaemu_seed(uint64_t seed);
+uint32_t cudaemu_random(uint64_t *state, uint32_t count);
+
+#endif

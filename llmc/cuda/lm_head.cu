@@ -1,0 +1,250 @@
+// The language-model head: projection, softmax, cross-entropy and their gradients, block of rows by block of rows.
+// The logits of a block turn into their own gradient in place and are used up before the next block.
+//
+// Logits are fp32 in every type. In the half types a row's gradient takes the first half of the row's own memory,
+// rounded once, so the products that use it see rows of Vp elements 2 Vp apart. The input gradient sums over the
+// vocabulary in one product. dwte sums over blocks in fp32: in place where it is fp32, else, with more than one
+// block, in a buffer of 4 Vp C bytes (147 MiB at 50,304 x 768) that is rounded at the end.
+//
+// What a block costs: three products of 2 rows Vp C FLOPs, and 4 rows Vp bytes written, read twice and written once
+// more (half as many in the half types) by the softmax, besides what the products read: bytes bound the softmax.
+#include <math_constants.h>
+
+#include "convert.cuh"
+#include "cublaslt.cuh"
+
+enum {
+  // Rows whose logits are in memory at once: 1,024 rows of 50,304 are 197 MiB. Fewer and the input gradient has too
+  // few
+  // tiles for a large GPU and dwte passes through memory too often; the borders, and so the order in which dwte is
+  // summed, depend on nothing else.
+  HEAD_BLOCK_ROWS = 1024,
+  HEAD_THREADS = 256,
+  SCRATCH_ALIGNMENT = 256
+};
+
+static size_t block_rows(size_t N) {
+  return N < HEAD_BLOCK_ROWS ? N : (size_t)HEAD_BLOCK_ROWS;
+}
+
+static size_t logits_bytes(size_t N, size_t Vp) {
+  return ceil_div(block_rows(N) * Vp * sizeof(float), (size_t)SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
+}
+
+// Whether dwte is summed beside its place: its type is too coarse to add blocks to, or no product has it as result.
+static int sums_apart(size_t N, ZeroType type, ZeroType grad_type) {
+  return grad_type != ZERO_F32 && (N > HEAD_BLOCK_ROWS || grad_type != type);
+}
+
+size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type) {
+  return logits_bytes(N, Vp) + (sums_apart(N, type, grad_type) ? Vp * C * sizeof(float) : 0);
+}
+
+// ---------------------------------------------------------------- the fused classifier
+// The largest of some numbers and the sum of e^(x - max) over them.
+typedef struct {
+  float max, sum;
+} Softmax;
+
+// This thread's part of a row, in one pass: when the maximum grows, the sum so far shrinks accordingly.
+template <int WIDTH>
+__device__ __forceinline__ Softmax thread_softmax(const float *x, size_t V) {
+  Softmax part = {-CUDART_INF_F, 0.0f};
+  for (size_t at = threadIdx.x * WIDTH; at < V; at += HEAD_THREADS * WIDTH) {
+    Packet<WIDTH> logits = load_packet<WIDTH>(x + at);
+    float max = part.max;
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) {
+      if (at + i >= V) logits.value[i] = -CUDART_INF_F;
+      max = fmaxf(max, logits.value[i]);
+    }
+    if (max > part.max) part.sum *= expf(part.max - max);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) part.sum += expf(logits.value[i] - max);
+    part.max = max;
+  }
+  return part;
+}
+
+template <int WIDTH>
+__device__ __forceinline__ Softmax row_softmax(const float *x, size_t V) {
+  Softmax part = thread_softmax<WIDTH>(x, V), row;
+  row.max = block_max<HEAD_THREADS>(part.max);
+  row.sum = block_sum<HEAD_THREADS>(part.sum * expf(part.max - row.max)); // 0 from a thread without columns
+  return row;
+}
+
+// grad_scale * (softmax - one-hot) over the row itself, and 0 in the padded columns. In a half type what a thread
+// writes lies where others have logits to read, of these columns or of earlier ones: all read, then all write.
+template <typename T, int WIDTH>
+__device__ __forceinline__ void write_gradient(float *x, Softmax row, size_t target, float grad_scale, size_t V,
+                                               size_t Vp) {
+  const float factor = grad_scale / row.sum;
+  for (size_t first = 0; first < Vp; first += HEAD_THREADS * WIDTH) {
+    const size_t at = first + threadIdx.x * WIDTH;
+    Packet<WIDTH> gradient = zero_packet<WIDTH>();
+    if (at < V) {
+      Packet<WIDTH> logits = load_packet<WIDTH>(x + at);
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) {
+        float e = expf(logits.value[i] - row.max);
+        if (at + i == target) e -= row.sum; // times 1 / sum: probability - 1
+        if (at + i < V) gradient.value[i] = e * factor;
+      }
+    }
+    if (sizeof(T) < sizeof(float)) __syncthreads();
+    if (at < Vp) store_packet(reinterpret_cast<T *>(x) + at, gradient);
+  }
+}
+
+// One block per row. A target that is neither in [0, V) nor OPS_IGNORE gives the loss NaN: a kernel has no other way
+// to refuse.
+template <typename T, int WIDTH>
+__global__ void __launch_bounds__(HEAD_THREADS)
+    lm_head_classifier_kernel(float *loss, float *logits, const int *targets, float grad_scale, int gradients,
+                              size_t V, size_t Vp) {
+  const size_t row = blockIdx.x;
+  const int target = targets[row];
+  float *x = logits + row * Vp;
+  if (target < 0 || (size_t)target >= V) {
+    if (threadIdx.x == 0) loss[row] = target == OPS_IGNORE ? 0.0f : CUDART_NAN_F;
+    if (!gradients) return;
+    for (size_t at = threadIdx.x * WIDTH; at < Vp; at += HEAD_THREADS * WIDTH) {
+      store_packet(reinterpret_cast<T *>(x) + at, zero_packet<WIDTH>());
+    }
+    return;
+  }
+  const float target_logit = x[target];
+  Softmax softmax = row_softmax<WIDTH>(x, V);
+  if (threadIdx.x == 0) loss[row] = logf(softmax.sum) + (softmax.max - target_logit);
+  if (gradients) write_gradient<T, WIDTH>(x, softmax, (size_t)target, grad_scale, V, Vp);
+}
+
+// ---------------------------------------------------------------- a block of rows
+// What the products of a block use.
+typedef struct {
+  float *logits;      // (rows, Vp), then their gradient
+  const void *hidden; // (rows, C)
+  const void *wte;    // (Vp, C)
+  size_t rows, C, Vp;
+  ZeroType type;
+  ZeroStream stream;
+} Block;
+
+static void block_logits(const Block *block) {
+  Gemm product = {.m = block->rows,
+                  .n = block->Vp,
+                  .k = block->C,
+                  .a = {block->hidden, block->C, 0},
+                  .b = {block->wte, block->C, 1},
+                  .bias = NULL,
+                  .c = block->logits,
+                  .accumulate = 0,
+                  .epilogue = GEMM_PLAIN,
+                  .pre = NULL,
+                  .type = block->type,
+                  .out_type = ZERO_F32};
+  cublaslt_gemm(&product, block->stream);
+}
+
+static void block_loss(const Block *block, float *loss, const int *targets, float grad_scale, int gradients,
+                       size_t V) {
+  // Packets of four logits in every type; a half type's gradient is written in packets of 8 bytes.
+  enum { LOGITS = PACKET_BYTES / sizeof(float) };
+  const unsigned rows = grid_blocks(block->rows, 1);
+  DISPATCH_TYPE(block->type, T, {
+    if (whole_packets<float>(block->Vp, address_bits(block->logits))) {
+      LAUNCH((lm_head_classifier_kernel<T, LOGITS>), rows, HEAD_THREADS, 0, block->stream, loss, block->logits,
+             targets, grad_scale, gradients, V, block->Vp);
+    } else {
+      LAUNCH((lm_head_classifier_kernel<T, 1>), rows, HEAD_THREADS, 0, block->stream, loss, block->logits, targets,
+             grad_scale, gradients, V, block->Vp);
+    }
+  });
+}
+
+// The rows of the gradient lie as far apart as those of the logits.
+static GemmMatrix block_gradient(const Block *block, int transposed) {
+  GemmMatrix dlogits = {block->logits, block->Vp * (sizeof(float) / zero_type_size(block->type)), transposed};
+  return dlogits;
+}
+
+static void block_dhidden(const Block *block, void *dhidden) {
+  Gemm product = {.m = block->rows,
+                  .n = block->C,
+                  .k = block->Vp,
+                  .a = block_gradient(block, 0),
+                  .b = {block->wte, block->C, 0},
+                  .bias = NULL,
+                  .c = dhidden,
+                  .accumulate = 0,
+                  .epilogue = GEMM_PLAIN,
+                  .pre = NULL,
+                  .type = block->type,
+                  .out_type = block->type};
+  cublaslt_gemm(&product, block->stream);
+}
+
+static void block_dwte(const Block *block, OpsGrad dwte) {
+  Gemm product = {.m = block->Vp,
+                  .n = block->C,
+                  .k = block->rows,
+                  .a = block_gradient(block, 1),
+                  .b = {block->hidden, block->C, 0},
+                  .bias = NULL,
+                  .c = dwte.data,
+                  .accumulate = dwte.accumulate,
+                  .epilogue = GEMM_PLAIN,
+                  .pre = NULL,
+                  .type = block->type,
+                  .out_type = dwte.type};
+  cublaslt_gemm(&product, block->stream);
+}
+
+// The real columns of a block's logits.
+static void copy_logits(float *logits, const Block *block, size_t V) {
+  CUDA_CHECK(cudaMemcpy2DAsync(logits, V * sizeof(float), block->logits, block->Vp * sizeof(float), V * sizeof(float),
+                               block->rows, cudaMemcpyDeviceToDevice, (cudaStream_t)block->stream));
+}
+
+void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, float *logits, const void *hidden, const void *wte,
+                  const int *targets, float grad_scale, size_t N, size_t C, size_t V, size_t Vp, ZeroType type,
+                  void *scratch, ZeroStream stream) {
+  if (V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
+  const int gradients = dhidden != NULL || dwte.data != NULL;
+  const int apart = dwte.data != NULL && sums_apart(N, type, dwte.type);
+  OpsGrad dwte_sums = dwte;
+  if (apart) {
+    OpsGrad buffer = {(char *)scratch + logits_bytes(N, Vp), ZERO_F32, 0};
+    dwte_sums = buffer;
+  }
+  for (size_t first = 0; first < N; first += HEAD_BLOCK_ROWS) {
+    size_t at = first * C * zero_type_size(type);
+    Block block = {(float *)scratch, (const char *)hidden + at, wte, block_rows(N - first), C, Vp, type, stream};
+    block_logits(&block);
+    if (logits != NULL) copy_logits(logits + first * V, &block, V);
+    block_loss(&block, loss + first, targets + first, grad_scale, gradients, V);
+    if (dhidden != NULL) block_dhidden(&block, (char *)dhidden + at);
+    if (dwte.data != NULL) block_dwte(&block, dwte_sums);
+    dwte_sums.accumulate = 1; // later blocks add
+  }
+  if (apart) round_sums(dwte, (const float *)dwte_sums.data, Vp * C, stream);
+}
+
+// The logits are written where they belong: no memory on the side.
+size_t lm_head_logits_scratch(size_t N, size_t C, size_t Vp, ZeroType type) {
+  (void)N;
+  (void)C;
+  (void)Vp;
+  (void)type;
+  return 0;
+}
+
+void lm_head_logits(float *logits, const void *hidden, const void *wte, size_t N, size_t C, size_t V, size_t Vp,
+                    ZeroType type, void *scratch, ZeroStream stream) {
+  (void)scratch;
+  if (V > Vp) zero_fatal("lm_head_logits: found %zu entries padded to %zu", V, Vp);
+  if (N == 0) return;
+  Block block = {logits, hidden, wte, N, C, V, type, stream}; // V rows of wte, as if nothing were padded
+  block_logits(&block);
+}

@@ -1,0 +1,25 @@
+// Host memory through which messages go where MPI does not reach the device's own: a few buffers, used again and
+// again.
+#ifndef ZERO_COMM_STAGING_H
+#define ZERO_COMM_STAGING_H
+
+#include "device.h"
+
+typedef struct ZeroStagingBuffer {
+  char *data;
+  size_t bytes;
+  int taken;
+  struct ZeroStagingBuffer *next;
+} ZeroStagingBuffer;
+
+// Zero-initialise it.
+typedef struct {
+  ZeroStagingBuffer *buffers;
+} ZeroStaging;
+
+// A buffer of at least so many bytes that nobody else has; back with it, when its messages have gone.
+ZeroStagingBuffer *zero_staging_take(ZeroStaging *, ZeroDevice *, size_t bytes);
+void zero_staging_give_back(ZeroStagingBuffer *);
+void zero_staging_free(ZeroStaging *, ZeroDevice *);
+
+#endif

@@ -1,0 +1,286 @@
+// An NVIDIA GPU as a device: memory in the ledger, one stream, and the engine's kernels. Every sum has an order of
+// its own, so that the bits are the same on every run.
+#include "comm.h"
+#include "cuda_element.cuh"
+#include "cuda_launch.h"
+#include "optimizer.h"
+
+// What the ledger needs to know of an allocation when it goes.
+typedef struct Allocation {
+  void *ptr;
+  size_t bytes;
+  ZeroMemory category;
+  struct Allocation *next;
+} Allocation;
+
+typedef struct {
+  ZeroDevice device; // first: every ZeroDevice * of this file is a CudaDevice *
+  Allocation *allocations;
+  double *sums; // sums of squares on their way to the host
+  size_t sums_capacity;
+} CudaDevice;
+
+static CudaDevice *cuda_device(ZeroDevice *device) {
+  return (CudaDevice *)device;
+}
+
+static cudaStream_t stream_of(const ZeroDevice *device) {
+  return (cudaStream_t)device->stream;
+}
+
+// ---------------------------------------------------------------- memory
+static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory category) {
+  CudaDevice *cuda = cuda_device(device);
+  Allocation *allocation = (Allocation *)zero_malloc(sizeof *allocation, ZERO_MEM_OTHER);
+  *allocation = {ptr, bytes, category, cuda->allocations};
+  cuda->allocations = allocation;
+  zero_ledger_add(category, bytes, 0);
+}
+
+static void forget(ZeroDevice *device, void *ptr) {
+  Allocation **link = &cuda_device(device)->allocations;
+  while (*link != NULL && (*link)->ptr != ptr) link = &(*link)->next;
+  Allocation *allocation = *link;
+  if (allocation == NULL) zero_fatal("a pointer from the device was expected, but %p is none: freed twice?", ptr);
+  zero_ledger_remove(allocation->category, allocation->bytes, 0);
+  *link = allocation->next;
+  zero_free(allocation);
+}
+
+static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
+  if (bytes == 0) return NULL;
+  void *ptr;
+  if (cudaMalloc(&ptr, bytes) != cudaSuccess) {
+    size_t left = 0, all = 0;
+    CUDA_CHECK(cudaMemGetInfo(&left, &all));
+    zero_fatal(
+        "no GPU memory: %zu bytes for '%s' (which holds %zu) could not be allocated, %zu of %zu are free; use a "
+        "smaller "
+        "batch or model, a higher ZeRO stage, or more GPUs",
+        bytes, zero_ledger_name(category), zero_ledger_now(category), left, all);
+  }
+  CUDA_CHECK(cudaMemsetAsync(ptr, 0, bytes, stream_of(device)));
+  remember(device, ptr, bytes, category);
+  return ptr;
+}
+
+static void cuda_free(ZeroDevice *device, void *ptr) {
+  if (ptr == NULL) return;
+  forget(device, ptr);
+  CUDA_CHECK(cudaStreamSynchronize(stream_of(device))); // queued work may still use it
+  CUDA_CHECK(cudaFree(ptr));
+}
+
+// Page-locked: copies run at the bus's speed.
+static void *cuda_alloc_host(ZeroDevice *device, size_t bytes, ZeroMemory category) {
+  if (bytes == 0) return NULL;
+  void *ptr;
+  if (cudaMallocHost(&ptr, bytes) != cudaSuccess) {
+    zero_fatal("no page-locked memory: %zu bytes for '%s' could not be allocated; see ulimit -l, or use fewer ranks",
+               bytes, zero_ledger_name(category));
+  }
+  memset(ptr, 0, bytes);
+  remember(device, ptr, bytes, category);
+  return ptr;
+}
+
+static void cuda_free_host(ZeroDevice *device, void *ptr) {
+  if (ptr == NULL) return;
+  forget(device, ptr);
+  CUDA_CHECK(cudaFreeHost(ptr));
+}
+
+static void cuda_copy(ZeroDevice *device, void *dst, const void *src, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_of(device)));
+}
+
+static void cuda_synchronize(ZeroDevice *device) {
+  CUDA_CHECK(cudaStreamSynchronize(stream_of(device)));
+}
+
+static void cuda_to_host(ZeroDevice *device, void *host, const void *src, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream_of(device)));
+  cuda_synchronize(device);
+}
+
+static void cuda_from_host(ZeroDevice *device, void *dst, const void *host, size_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, stream_of(device)));
+  cuda_synchronize(device);
+}
+
+// ---------------------------------------------------------------- adding pieces
+enum { ADD_THREADS = 256, ADD_WIDTH = 8 };
+
+template <int WIDTH>
+__device__ __forceinline__ void add_packet(void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t at,
+                                           int overwrite) {
+  Packet<WIDTH> sum = load_packet_as<WIDTH>(type, piece, at);
+  if (!overwrite) sum = add_packets(load_packet_as<WIDTH>(acc_type, acc, at), sum);
+  store_packet_as(acc_type, acc, at, sum);
+}
+
+// A thread per packet; the last one takes what is left, element by element.
+template <int WIDTH>
+__global__ void add_kernel(void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
+                           int overwrite) {
+  size_t at = ((size_t)blockIdx.x * ADD_THREADS + threadIdx.x) * WIDTH;
+  if (at + WIDTH <= count) {
+    add_packet<WIDTH>(acc, acc_type, piece, type, at, overwrite);
+  } else {
+    for (; at < count; at++) add_packet<1>(acc, acc_type, piece, type, at, overwrite);
+  }
+}
+
+static void cuda_add(ZeroDevice *device, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
+                     int overwrite) {
+  if (count == 0) return;
+  if (acc_type == type && overwrite) {
+    cuda_copy(device, acc, piece, count * zero_type_size(type));
+  } else if (address_bits(acc, piece) % PACKET_BYTES == 0) {
+    LAUNCH(add_kernel<ADD_WIDTH>, grid_blocks(count, ADD_THREADS * ADD_WIDTH), ADD_THREADS, 0, device->stream, acc,
+           acc_type, piece, type, count, overwrite);
+  } else {
+    LAUNCH(add_kernel<1>, grid_blocks(count, ADD_THREADS), ADD_THREADS, 0, device->stream, acc, acc_type, piece, type,
+           count, overwrite);
+  }
+}
+
+// ---------------------------------------------------------------- sums of squares
+enum { SUM_THREADS = 128, SUM_WARPS = SUM_THREADS / WARP_LANES };
+
+// A warp per piece: each lane takes every 32nd element, then the lanes' sums are folded.
+__global__ void sum_squares_kernel(double *sums, const void *grad, ZeroType type, const ZeroPiece *pieces,
+                                   size_t num_pieces) {
+  const size_t p = (size_t)blockIdx.x * SUM_WARPS + threadIdx.x / WARP_LANES;
+  if (p >= num_pieces) return;
+  const ZeroPiece piece = pieces[p];
+  double sum = 0.0;
+#pragma unroll 8
+  for (unsigned i = threadIdx.x % WARP_LANES; i < piece.count; i += WARP_LANES) {
+    double x = load_packet_as<1>(type, grad, piece.first + i).value[0];
+    sum = fma(x, x, sum);
+  }
+#pragma unroll
+  for (int step = WARP_LANES / 2; step > 0; step /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, step);
+  if (threadIdx.x % WARP_LANES == 0) sums[p] = sum;
+}
+
+static void cuda_sum_squares(ZeroDevice *device, const void *grad, ZeroType type, const ZeroPiece *pieces,
+                             size_t num_pieces, double *sums) {
+  if (num_pieces == 0) return;
+  CudaDevice *cuda = cuda_device(device);
+  if (num_pieces > cuda->sums_capacity) {
+    cuda_free(device, cuda->sums);
+    cuda->sums = (double *)cuda_alloc(device, num_pieces * sizeof(double), ZERO_MEM_COMM);
+    cuda->sums_capacity = num_pieces;
+  }
+  LAUNCH(sum_squares_kernel, grid_blocks(num_pieces, SUM_WARPS), SUM_THREADS, 0, device->stream, cuda->sums, grad,
+         type, pieces, num_pieces);
+  cuda_to_host(device, sums, cuda->sums, num_pieces * sizeof(double));
+}
+
+// ---------------------------------------------------------------- AdamW
+enum { ADAMW_THREADS = 128, ADAMW_WIDTH = 4 };
+
+// All that a step works on; optimizer.c has the formulas.
+typedef struct {
+  ZeroAdamWFactors factors;
+  float *master, *exp_avg, *exp_avg_sq;
+  const void *grad;
+  void *params; // or NULL
+  ZeroType grad_type, param_type;
+  const ZeroPiece *pieces;
+  int aligned; // all of these to 16 bytes
+} AdamWStep;
+
+// Fused multiply-adds are written out, so that an element's bits do not depend on the packet that it lies in.
+template <int WIDTH>
+__device__ __forceinline__ void adamw_packet(const AdamWStep &step, size_t at, int decay) {
+  const ZeroAdamWFactors &f = step.factors;
+  const float keep = decay ? f.keep_decay : 1.0f, l2 = decay ? f.l2 : 0.0f;
+  Packet<WIDTH> w = load_packet<WIDTH>(step.master + at), m = load_packet<WIDTH>(step.exp_avg + at);
+  Packet<WIDTH> v = load_packet<WIDTH>(step.exp_avg_sq + at),
+                g = load_packet_as<WIDTH>(step.grad_type, step.grad, at);
+#pragma unroll
+  for (int i = 0; i < WIDTH; i++) {
+    float gradient = fmaf(g.value[i], f.grad_scale, l2 * w.value[i]);
+    m.value[i] = fmaf(f.one_minus_beta1, gradient - m.value[i], m.value[i]);
+    v.value[i] = fmaf(f.beta2, v.value[i], f.one_minus_beta2 * (gradient * gradient));
+    float change = f.rate * m.value[i] / fmaf(sqrtf(v.value[i]), f.root, f.eps);
+    w.value[i] = fmaf(keep, w.value[i], -change);
+  }
+  store_packet(step.exp_avg + at, m);
+  store_packet(step.exp_avg_sq + at, v);
+  store_packet(step.master + at, w);
+  if (step.params != NULL) store_packet_as(step.param_type, step.params, at, w);
+}
+
+// A block per piece.
+__global__ void adamw_kernel(AdamWStep step) {
+  const ZeroPiece piece = step.pieces[blockIdx.x];
+  const unsigned packed =
+      step.aligned && piece.first % ADAMW_WIDTH == 0 ? piece.count - piece.count % ADAMW_WIDTH : 0;
+  for (unsigned i = threadIdx.x * ADAMW_WIDTH; i < packed; i += ADAMW_THREADS * ADAMW_WIDTH) {
+    adamw_packet<ADAMW_WIDTH>(step, piece.first + i, piece.decay);
+  }
+  for (unsigned i = packed + threadIdx.x; i < piece.count; i += ADAMW_THREADS) {
+    adamw_packet<1>(step, piece.first + i, piece.decay);
+  }
+}
+
+static void cuda_adamw(ZeroDevice *device, const ZeroAdamW *adamw, float *master, float *exp_avg, float *exp_avg_sq,
+                       const void *grad, ZeroType grad_type, void *params, ZeroType param_type,
+                       const ZeroPiece *pieces, size_t num_pieces) {
+  if (num_pieces == 0) return;
+  const uintptr_t addresses = address_bits(master, exp_avg, exp_avg_sq, grad, params);
+  const AdamWStep step = {
+      zero_adamw_factors(adamw),    master, exp_avg, exp_avg_sq, grad, params, grad_type, param_type, pieces,
+      addresses % PACKET_BYTES == 0};
+  LAUNCH(adamw_kernel, grid_blocks(num_pieces, 1), ADAMW_THREADS, 0, device->stream, step);
+}
+
+// ---------------------------------------------------------------- the device's life
+static void cuda_destroy(ZeroDevice *device) {
+  CudaDevice *cuda = cuda_device(device);
+  cuda_free(device, cuda->sums);
+  if (cuda->allocations != NULL) {
+    zero_fatal("the device is destroyed while '%s' still holds %zu bytes of it: free them first",
+               zero_ledger_name(cuda->allocations->category), cuda->allocations->bytes);
+  }
+  CUDA_CHECK(cudaStreamDestroy(stream_of(device)));
+  zero_free(cuda);
+}
+
+ZeroDevice *zero_device_cuda(ZeroComm *comm) {
+  int gpus = 0;
+  const cudaError_t found = cudaGetDeviceCount(&gpus);
+  ZeroErrors errors = {};
+  if (found != cudaSuccess || gpus == 0) {
+    zero_errors_add(&errors,
+                    "no GPU found: %s; run on a machine with an NVIDIA GPU and its driver (nvidia-smi lists them, "
+                    "CUDA_VISIBLE_DEVICES can hide them), or use the program that is built for the CPU",
+                    found != cudaSuccess ? cudaGetErrorString(found) : "the driver lists none");
+  }
+  zero_errors_check(&errors, comm);
+  CUDA_CHECK(cudaSetDevice(comm != NULL ? comm->node_rank % gpus : 0));
+
+  CudaDevice *cuda = (CudaDevice *)zero_malloc(sizeof *cuda, ZERO_MEM_OTHER);
+  cudaStream_t stream;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  ZeroDevice *device = &cuda->device;
+  device->name = "cuda";
+  device->stream = (ZeroStream)stream;
+  device->alloc = cuda_alloc;
+  device->free = cuda_free;
+  device->alloc_host = cuda_alloc_host;
+  device->free_host = cuda_free_host;
+  device->copy = cuda_copy;
+  device->to_host = cuda_to_host;
+  device->from_host = cuda_from_host;
+  device->synchronize = cuda_synchronize;
+  device->add = cuda_add;
+  device->sum_squares = cuda_sum_squares;
+  device->adamw = cuda_adamw;
+  device->destroy = cuda_destroy;
+  return device;
+}
