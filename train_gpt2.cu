@@ -780,7 +780,6 @@ static void start_run(Run *r, GPT2Weights *weights) {
   r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  r->device = open_device(s->comm);
   gpt2_create(&r->model, &r->config, s->B, s->T, &s->zero, s->comm, r->device);
   setup_make_output(s);
   make_export_folder(r);
@@ -823,6 +822,7 @@ int main(int argc, char **argv) {
     zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;
   }
+  run.device = open_device(setup->comm); // a machine without it is told so first
   if (errors.count == 0) weights = check_run(&run, &errors);
   zero_errors_check(&errors, setup->comm);
   setup_print_notices(setup, argc, argv);

@@ -79,7 +79,7 @@ no_gpu() {
 test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu "$build/emu/test_ops" "$build/emu/test_ops_attention" \
   "$build/emu/test_device"
 for order in "${orders[@]}"; do
-  for name in test_ops test_ops_attention; do test_case "cuda: $name, order $order" operations $name "$order"; done
+  for name in test_ops test_ops_attention test_device; do test_case "cuda: $name, order $order" operations $name "$order"; done
 done
 test_case "cuda: test_gpt2emu" parity ./test_gpt2emu
 test_case "cuda: test_gpt2emu on 2 ranks at stage 3" parity env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2emu 3
