@@ -99,6 +99,7 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 # GPU_ARCH: 80, 90, … for one card; without it sm_80, sm_90 and PTX for later ones.
 NVCC ?= nvcc
 GPU_ARCH ?=
+CUDA_HOME ?= /usr/local/cuda
 CUDA_SOURCES := $(wildcard llmc/cuda/*.cu) zero/device_cuda.cu
 HOST_OBJS := $(ZERO_OBJS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c))
 NVCC_ARCH = $(if $(GPU_ARCH),-arch=sm_$(GPU_ARCH),-gencode arch=compute_80,code=sm_80 \
@@ -112,6 +113,18 @@ $(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
 	@echo 'nvcc $<'
 	$(QUIET)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
+
+# The tests of the operations and of the device, on a GPU: dev/gpu_check.sh runs them.
+CUDA_TESTS := $(patsubst %,$(BUILD)/cuda/%,test_ops test_ops_attention test_device)
+PINNED := $(foreach name,malloc calloc realloc aligned_alloc free,-Xlinker --wrap=$(name))
+$(BUILD)/cuda/test_ops $(BUILD)/cuda/test_ops_attention: $(BUILD)/cuda/dev/gpu/pinned_malloc.o
+$(CUDA_TESTS): $(BUILD)/cuda/%: $(BUILD)/cuda/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
+$(BUILD)/cuda/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo 'cc $<'
+	$(QUIET)$(CC) $(CFLAGS) -DZERO_CUDA -I$(CUDA_HOME)/include -c $< -o $@
 
 # EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself.
 EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \

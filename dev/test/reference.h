@@ -49,6 +49,11 @@ static inline float *new_random(size_t count, float scale, uint64_t seed) {
   return x;
 }
 
+// Not the caller's stack, which a GPU does not reach.
+static inline float *new_values(const float *values, size_t count) {
+  return (float *)memcpy(new_floats(count), values, count * sizeof(float));
+}
+
 static inline double *new_doubles(size_t count) {
   double *x = (double *)calloc(count + 1, sizeof(double));
   assert_non_null(x);

@@ -69,15 +69,17 @@ static void test_encoder(void **state) {
 // A gradient that is not wanted must not be touched.
 static void test_encoder_unwanted(void **state) {
   (void)state;
-  int tokens[2] = {1, 0};
-  float dout[2] = {1, 2}, only[2] = {0};
+  const float values[] = {1, 2}, zeros[] = {0, 0};
+  int *tokens = (int *)new_bytes(2 * sizeof(int));
+  tokens[0] = 1, tokens[1] = 0;
+  float *dout = new_values(values, 2), *only = new_values(zeros, 2);
   OpsGrad none = {NULL, ZERO_F32, 0}, wanted = {only, ZERO_F32, 0};
   void *scratch = new_bytes(encoder_backward_scratch(1, 2, 1));
   encoder_backward(wanted, none, dout, tokens, 1, 2, 1, 2, 2, ZERO_F32, scratch, NULL);
   assert_true(only[0] == 2 && only[1] == 1);
   encoder_backward(none, wanted, dout, tokens, 1, 2, 1, 2, 2, ZERO_F32, scratch, NULL);
   assert_true(only[0] == 1 && only[1] == 2);
-  free(scratch);
+  free(scratch), free(tokens), free(dout), free(only);
 }
 
 static void check_layernorm(size_t N, size_t C, Case k) {
@@ -147,9 +149,10 @@ static void test_layernorm(void **state) {
 static void test_layernorm_offset(void **state) {
   (void)state;
   enum { N = 4, C = 96 };
-  float *inp = new_random(N * C, 1, 1), weight[C], bias[C] = {0}, out[N * C], mean[N], rstd[N];
+  float *inp = new_random(N * C, 1, 1), *weight = new_floats(C), *bias = new_floats(C), *out = new_floats(N * C);
+  float *mean = new_floats(N), *rstd = new_floats(N);
   for (int i = 0; i < N * C; i++) inp[i] += 1000;
-  for (int c = 0; c < C; c++) weight[c] = 1;
+  for (int c = 0; c < C; c++) weight[c] = 1, bias[c] = 0;
   double want[N * C], want_mean[N], want_rstd[N];
   reference_layernorm(want, want_mean, want_rstd, inp, weight, bias, N, C);
   layernorm_forward(out, mean, rstd, inp, weight, bias, N, C, ZERO_F32, NULL);
@@ -157,7 +160,7 @@ static void test_layernorm_offset(void **state) {
   // about 0.6 some 1e-4. E[x^2] - E[x]^2 would be off by 0.1.
   assert_close(out, want, N * C, 3e-4);
   assert_close(rstd, want_rstd, N, TOLERANCE);
-  free(inp);
+  free(inp), free(weight), free(bias), free(out), free(mean), free(rstd);
 }
 
 static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
@@ -298,14 +301,17 @@ static void test_lm_head(void **state) {
 // Logits of some hundreds: e^x of them would overflow without the maximum taken out.
 static void test_lm_head_large_logits(void **state) {
   (void)state;
-  float hidden[2] = {300, -300}, wte[3] = {1, 0.5f, -1}, loss[2], dhidden[2], dwte[3] = {0};
-  int targets[2] = {1, 2};
+  const float inputs[] = {300, -300}, weights[] = {1, 0.5f, -1}, zeros[] = {0, 0, 0};
+  float *hidden = new_values(inputs, 2), *wte = new_values(weights, 3), *dwte = new_values(zeros, 3);
+  float *loss = new_floats(2), *dhidden = new_floats(2);
+  int *targets = (int *)new_bytes(2 * sizeof(int));
+  targets[0] = 1, targets[1] = 2;
   OpsGrad grad = {dwte, ZERO_F32, 0};
   void *scratch = new_bytes(lm_head_loss_scratch(2, 1, 3, ZERO_F32, ZERO_F32));
   lm_head_loss(loss, dhidden, grad, NULL, hidden, wte, targets, 1, 2, 1, 3, 3, ZERO_F32, scratch, NULL);
   assert_true(loss[0] == 150 && loss[1] == 0);
   assert_true(fabsf(dhidden[0] - 0.5f) < 1e-6f && fabsf(dhidden[1]) < 1e-6f); // wte[0] - wte[1]
-  free(scratch);
+  free(scratch), free(hidden), free(wte), free(dwte), free(loss), free(dhidden), free(targets);
 }
 
 static void check_elementwise(size_t count, ZeroType type) {
@@ -335,7 +341,8 @@ static void test_elementwise(void **state) {
 // Far out GELU is x or 0 and its slope 1 or 0; NaN stays NaN, so that an overflow is seen.
 static void test_gelu_extremes(void **state) {
   (void)state;
-  float x[] = {-1e4f, -30, -12, 0, 12, 30, 1e4f, NAN}, one[] = {1, 1, 1, 1, 1, 1, 1, 1}, y[8], d[8];
+  const float inputs[] = {-1e4f, -30, -12, 0, 12, 30, 1e4f, NAN}, ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
+  float *x = new_values(inputs, 8), *one = new_values(ones, 8), *y = new_floats(8), *d = new_floats(8);
   gelu_forward(y, x, 8, ZERO_F32, NULL);
   gelu_backward(d, one, x, 8, ZERO_F32, NULL);
   for (int i = 0; i < 7; i++) {
@@ -343,6 +350,7 @@ static void test_gelu_extremes(void **state) {
     assert_true(fabs(d[i] - reference_gelu_derivative(x[i])) <= 1e-6);
   }
   assert_true(isnan(y[7]) && isnan(d[7]));
+  free(x), free(one), free(y), free(d);
 }
 
 // fp16 sums that are too large become infinite, in every kind of gradient: the engine's overflow test sees them.

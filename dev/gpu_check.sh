@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Proves the CUDA build on a machine with an NVIDIA GPU that has nvcc, gcc, make and Python, and nothing else of ours.
+#
+#   dev/gpu/bundle.sh                        first, on a machine where zero.c builds: the libraries that travel
+#   dev/gpu_check.sh [--out DIR] [PART…]     there; all parts unless some are named. One that is done (DIR has its
+#                                            result) is not run again: remove DIR/PART.result to repeat it
+#   dev/gpu_check.sh --dry-run [PART…]       on a machine without a GPU: what needs none is run, the rest is named
+#
+# Parts: info, build, ops, parity, ranks, sanitizer, bench, torch. DIR (gpu_check/ unless given) gets a log for each,
+# table.txt and gpu_check.json.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+out=gpu_check dry=
+parts=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --dry-run) dry=1 ;;
+    --out) out=${2:?error: gpu_check.sh: --out needs a folder} && shift ;;
+    -*) echo "error: gpu_check.sh: '$1' found; expected --out DIR, --dry-run or names of parts" >&2 && exit 1 ;;
+    *) parts+=("$1") ;;
+  esac
+  shift
+done
+mkdir -p "$out"
+all=(info build ops parity ranks sanitizer bench torch)
+[ ${#parts[@]} -eq 0 ] && parts=("${all[@]}")
+
+build=build-gpu/check
+make_flags=(--no-print-directory BUILD=$build)
+if [ -e build-gpu/bundle/use.sh ]; then
+  # shellcheck source=/dev/null
+  . build-gpu/bundle/use.sh
+  make_flags+=(MPI_CFLAGS= MPI_LIBS=-lmpi)
+  mkdir -p $build && touch $build/packages # what the bundle brings is no package
+fi
+PATH=$PATH:/usr/local/cuda/bin
+limit=${GPU_CHECK_SECONDS:-100} # of one command
+
+have_gpu() { nvidia-smi -L > /dev/null 2>&1; }
+
+# say WHAT RESULT: a line of the table
+say() { printf '%-44s %s\n' "$1" "$2" | tee -a "$out/$part.result.tmp"; }
+
+# check WHAT COMMAND…: runs it, its output goes to the part's log; says ok or what failed
+check() {
+  local what=$1 code log=$out/${part}.log
+  shift
+  { echo "== $what: $*"; } >> "$log"
+  timeout -k 5 "$limit" "$@" > "$out/last.log" 2>&1 < /dev/null
+  code=$?
+  cat "$out/last.log" >> "$log"
+  if [ $code -eq 0 ]; then
+    say "$what" "ok   $(grep -E '^\[  PASSED  \]|[0-9]+ passed, ' "$out/last.log" | tail -n 1 | sed -E 's/^\[ +PASSED +\] //')"
+  else
+    say "$what" "FAILED, exit code $code: $(grep -E 'rror|FAILED|not ok' "$out/last.log" | head -n 1 | cut -c 1-160)"
+  fi
+  return $code
+}
+
+tokens() { # tokens FILE COUNT VOCABULARY: a token file of random text
+  python3 - "$@" << 'PY'
+import array, random, struct, sys
+path, count, vocabulary = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+random.seed(1)
+header = array.array("i", [0] * 256)
+header[0], header[1], header[2] = 20240520, 1, count
+with open(path, "wb") as out:
+    out.write(header.tobytes() + array.array("H", random.choices(range(vocabulary), k=count)).tobytes())
+PY
+}
+
+run_info() {
+  say "card" "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -n 1)"
+  say "nvcc" "$(nvcc --version | grep -oE 'release [0-9.]+')"
+  say "processor" "$(nproc) x $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs)"
+}
+
+run_build() {
+  local arch start=$SECONDS
+  arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
+  check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu \
+    $build/cuda/test_ops $build/cuda/test_ops_attention $build/cuda/test_device
+  say "seconds to build" "$((SECONDS - start))"
+}
+
+run_ops() { # each operation against its double-precision reference, on the card
+  check "test_device" $build/cuda/test_device
+  for name in test_ops test_ops_attention; do
+    check "$name" env CUDA_LAUNCH_BLOCKING=1 ZERO_TEST_CUDA=1 $build/cuda/$name
+  done
+}
+
+run_parity() { # PyTorch's fixtures
+  check "test_gpt2cu, 1 rank" ./test_gpt2cu
+  for stage in 0 1 2 3; do
+    check "test_gpt2cu, 2 ranks, stage $stage" env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2cu $stage
+  done
+}
+
+# The same bits for every number of ranks and stage, in every type; several ranks share the card by way of MPI.
+run_ranks() {
+  tokens "$out/small.bin" 20000 300
+  local reference type np stage state
+  for type in fp32 bf16 fp16; do
+    reference=
+    for np in 1 2 4; do
+      for stage in 0 1 2 3; do
+        check "trainer, $type, $np ranks, stage $stage" env ZERO_COMM=mpi scripts/run.sh $np ./train_gpt2cu \
+          -e L=3,H=4,C=256,T=128,V=300 -i "$out/small.bin" -b 2 -t 128 -d 2048 -x 4 -v 0 -s 0 --state-hash 4 \
+          --deterministic 1 --dtype $type -z $stage || continue
+        state=$(grep -oE 'state [0-9a-f]{16}' "$out/last.log")
+        [ -n "$state" ] || say "  state" "FAILED: none printed"
+        [ "${reference:=$state}" = "$state" ] || say "  state" "FAILED: $state, with one rank at stage 0 $reference"
+      done
+    done
+    say "same bits, $type" "$reference"
+  done
+}
+
+run_sanitizer() {
+  command -v compute-sanitizer > /dev/null || { say "compute-sanitizer" "left out: not installed" && return; }
+  local tool
+  for tool in memcheck racecheck initcheck synccheck; do
+    check "$tool, trainer" compute-sanitizer --tool $tool --error-exitcode 9 ./train_gpt2cu \
+      -e L=2,H=2,C=128,T=64,V=300 -i "$out/small.bin" -b 2 -t 64 -d 256 -x 2 -v 0 -s 0 --dtype bf16
+  done
+}
+
+bench_flags=(-e d12 -t 1024 -v 0 -s 0 --dtype bf16)
+run_bench() {
+  tokens "$out/large.bin" 3000000 50257
+  local batch lib=$build/libkernel_times.so
+  for batch in 32 64 128; do
+    check "d12, bf16, B $batch" ./train_gpt2cu "${bench_flags[@]}" -i "$out/large.bin" -b $batch \
+      -d $((batch * 1024)) -x 12 || continue
+    say "  step" "$(grep -E '^step +12/' "$out/last.log" | cut -d'|' -f 5-7)  of $(grep -oE 'peak: [0-9.]+ GFLOP/s' "$out/last.log")"
+    say "  memory" "$(nvidia-smi --query-gpu=memory.used --format=csv,noheader), $(grep -E '^peak memory' "$out/last.log")"
+  done
+  check "kernel_times" gcc -O2 -fPIC -shared -I/usr/local/cuda/include dev/gpu/kernel_times.c -o $lib -L/usr/local/cuda/lib64 \
+    -L/usr/local/cuda/extras/CUPTI/lib64 -lcupti || return
+  CUDA_INJECTION64_PATH=$PWD/$lib KERNEL_TIMES_SKIP=2500 LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/usr/local/cuda/extras/CUPTI/lib64 \
+    timeout 100 ./train_gpt2cu "${bench_flags[@]}" -i "$out/large.bin" -b 64 -d 65536 -x 12 2>&1 | c++filt > "$out/kernels.txt"
+  say "milliseconds per kernel" "kernels.txt"
+}
+
+run_torch() {
+  local batch
+  for batch in 32 64; do
+    check "PyTorch, B $batch" python3 dev/gpu/torch_gpt2.py $batch 1024 16
+    say "  step" "$(tail -n 1 "$out/last.log")"
+  done
+}
+
+needs_gpu=(info ops parity ranks sanitizer bench torch)
+for part in "${parts[@]}"; do
+  [[ " ${all[*]} " == *" $part "* ]] || { echo "error: gpu_check.sh: no part '$part'; parts: ${all[*]}" >&2 && exit 1; }
+  if [ -n "$dry" ] && [[ " ${needs_gpu[*]} " == *" $part "* ]] && ! have_gpu; then
+    echo "$part: left out, no GPU"
+    continue
+  fi
+  [ -e "$out/$part.result" ] && { cat "$out/$part.result"; continue; }
+  rm -f "$out/$part.log" "$out/$part.result.tmp"
+  start=$SECONDS
+  "run_$part"
+  say "($part: $((SECONDS - start)) s)" ""
+  mv "$out/$part.result.tmp" "$out/$part.result"
+done
+rm -f "$out/last.log"
+for part in "${all[@]}"; do [ -e "$out/$part.result" ] && cat "$out/$part.result"; done > "$out/table.txt"
+python3 - "$out" << 'PY'
+import json, os, sys
+out = sys.argv[1]
+table = {}
+for name in sorted(os.listdir(out)):
+    if name.endswith(".result"):
+        lines = [line.rstrip("\n") for line in open(os.path.join(out, name))]
+        table[name[: -len(".result")]] = [[line[:44].rstrip(), line[44:].strip()] for line in lines]
+json.dump(table, open(os.path.join(out, "gpu_check.json"), "w"), indent=1)
+PY
+! grep -q FAILED "$out/table.txt"
