@@ -11,12 +11,15 @@ typedef struct Allocation {
   void *ptr;
   size_t bytes;
   ZeroMemory category;
+  int on_device; // 0: page-locked memory of the host
   struct Allocation *next;
 } Allocation;
 
 typedef struct {
   ZeroDevice device; // first: every ZeroDevice * of this file is a CudaDevice *
   Allocation *allocations;
+  size_t held, held_peak; // bytes of the GPU's memory by cuda_alloc
+  size_t in_use_peak;     // bytes of it that the driver had given out, to whomever
 } CudaDevice;
 
 static CudaDevice *cuda_device(ZeroDevice *device) {
@@ -28,22 +31,43 @@ static cudaStream_t stream_of(const ZeroDevice *device) {
 }
 
 // ---------------------------------------------------------------- memory
-static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory category) {
+// What cudaMemGetInfo says is the whole GPU's: other processes and the driver's own memory are in it.
+static void sample_in_use(CudaDevice *cuda) {
+  size_t left, all;
+  CUDA_CHECK(cudaMemGetInfo(&left, &all));
+  if (all - left > cuda->in_use_peak) cuda->in_use_peak = all - left;
+}
+
+static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory category, int on_device) {
   CudaDevice *cuda = cuda_device(device);
   Allocation *allocation = (Allocation *)zero_malloc(sizeof *allocation, ZERO_MEM_OTHER);
-  *allocation = {ptr, bytes, category, cuda->allocations};
+  *allocation = {ptr, bytes, category, on_device, cuda->allocations};
   cuda->allocations = allocation;
   zero_ledger_add(category, bytes, 0);
+  if (!on_device) return;
+  cuda->held += bytes;
+  if (cuda->held <= cuda->held_peak) return;
+  cuda->held_peak = cuda->held;
+  sample_in_use(cuda);
 }
 
 static void forget(ZeroDevice *device, void *ptr) {
-  Allocation **link = &cuda_device(device)->allocations;
+  CudaDevice *cuda = cuda_device(device);
+  Allocation **link = &cuda->allocations;
   while (*link != NULL && (*link)->ptr != ptr) link = &(*link)->next;
   Allocation *allocation = *link;
   if (allocation == NULL) zero_fatal("a pointer from the device was expected, but %p is none: freed twice?", ptr);
   zero_ledger_remove(allocation->category, allocation->bytes, 0);
+  if (allocation->on_device) cuda->held -= allocation->bytes;
   *link = allocation->next;
   zero_free(allocation);
+}
+
+static void cuda_memory_peak(ZeroDevice *device, size_t *held, size_t *in_use) {
+  CudaDevice *cuda = cuda_device(device);
+  sample_in_use(cuda);
+  *held = cuda->held_peak;
+  *in_use = cuda->in_use_peak;
 }
 
 static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
@@ -59,7 +83,7 @@ static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
         bytes, zero_ledger_name(category), zero_ledger_now(category), left, all);
   }
   CUDA_CHECK(cudaMemsetAsync(ptr, 0, bytes, stream_of(device)));
-  remember(device, ptr, bytes, category);
+  remember(device, ptr, bytes, category, 1);
   return ptr;
 }
 
@@ -79,7 +103,7 @@ static void *cuda_alloc_host(ZeroDevice *device, size_t bytes, ZeroMemory catego
                bytes, zero_ledger_name(category));
   }
   memset(ptr, 0, bytes);
-  remember(device, ptr, bytes, category);
+  remember(device, ptr, bytes, category, 0);
   return ptr;
 }
 
@@ -167,7 +191,7 @@ __global__ void sum_squares_kernel(ZeroShards kept) {
 static void cuda_sum_squares(ZeroDevice *device, const ZeroShards *kept, double *sums) {
   if (kept->num_own == 0) return;
   LAUNCH(sum_squares_kernel, grid_blocks(kept->num_own, SUM_WARPS), SUM_THREADS, 0, device->stream, *kept);
-  cuda_to_host(device, sums, kept->sums, kept->num_own * sizeof(double));
+  device->to_host(device, sums, kept->sums, kept->num_own * sizeof(double));
 }
 
 // ---------------------------------------------------------------- rounding
@@ -318,6 +342,7 @@ ZeroDevice *zero_device_cuda(ZeroComm *comm) {
   device->to_host = cuda_to_host;
   device->from_host = cuda_from_host;
   device->synchronize = cuda_synchronize;
+  device->memory_peak = cuda_memory_peak;
   device->add = cuda_add;
   device->sum_squares = cuda_sum_squares;
   device->adamw = cuda_adamw;

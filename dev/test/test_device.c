@@ -6,6 +6,7 @@
 #include "../../zero/device.h"
 #include "../../zero/half.h"
 #include "../../zero/stochastic.h"
+#include "../../zero/zero.h"
 #include "check.h"
 
 static ZeroDevice *device;
@@ -84,6 +85,26 @@ static void test_memory(void **state) {
   device->synchronize(device);
   device->free(device, a), device->free(device, c), device->free_host(device, b);
   assert_int_equal(zero_ledger_now(ZERO_MEM_ACTIVATIONS), before);
+}
+
+// The peak stays when memory goes, page-locked memory of the host is not in it, and the driver has given out at least
+// what we hold.
+static void test_memory_peak(void **state) {
+  (void)state;
+  enum { BYTES = 3 << 20 };
+  size_t start, start_in_use, held, in_use;
+  device->memory_peak(device, &start, &start_in_use);
+  void *a = device->alloc(device, start + BYTES, ZERO_MEM_OTHER);
+  void *b = device->alloc_host(device, BYTES, ZERO_MEM_OTHER);
+  device->free(device, a);
+  device->free_host(device, b);
+  device->memory_peak(device, &held, &in_use);
+  if (device->host_memory) {
+    assert_true(start == 0 && held == 0 && in_use == 0);
+  } else {
+    assert_int_equal(held, start + BYTES); // nothing else is held between the tests
+    assert_true(in_use >= held && in_use >= start_in_use);
+  }
 }
 
 // ---------------------------------------------------------------- add
@@ -412,6 +433,100 @@ static void test_stochastic(void **state) {
   }
 }
 
+// ---------------------------------------------------------------- the step's calls
+// The device's table with its calls counted; `real` is what they were.
+static ZeroDevice real;
+static struct { size_t waits, allocations, sum_squares, adamw; } calls;
+
+static void counted_to_host(ZeroDevice *d, void *host, const void *src, size_t bytes) {
+  calls.waits++;
+  real.to_host(d, host, src, bytes);
+}
+static void counted_from_host(ZeroDevice *d, void *dst, const void *host, size_t bytes) {
+  calls.waits++;
+  real.from_host(d, dst, host, bytes);
+}
+static void counted_synchronize(ZeroDevice *d) {
+  calls.waits++;
+  real.synchronize(d);
+}
+static void *counted_alloc(ZeroDevice *d, size_t bytes, ZeroMemory category) {
+  calls.allocations++;
+  return real.alloc(d, bytes, category);
+}
+static void counted_free(ZeroDevice *d, void *ptr) {
+  calls.allocations++;
+  real.free(d, ptr);
+}
+static void counted_sum_squares(ZeroDevice *d, const ZeroShards *kept, double *sums) {
+  calls.sum_squares++;
+  real.sum_squares(d, kept, sums);
+}
+static void counted_adamw(ZeroDevice *d, const ZeroAdamW *adamw, const ZeroRounding *rounding,
+                          const ZeroShards *kept) {
+  calls.adamw++;
+  real.adamw(d, adamw, rounding, kept);
+}
+
+static void count_calls(void) {
+  real = *device;
+  memset(&calls, 0, sizeof calls);
+  device->to_host = counted_to_host;
+  device->from_host = counted_from_host;
+  device->synchronize = counted_synchronize;
+  device->alloc = counted_alloc;
+  device->free = counted_free;
+  device->sum_squares = counted_sum_squares;
+  device->adamw = counted_adamw;
+}
+
+static void write_gradients(ZeroEngine *e, const ZeroUnit *units, int num_units) {
+  zero_micro_begin(e, 0, 1);
+  for (int u = 0; u < num_units; u++) {
+    size_t count = units[u].tensors[0].shape[0];
+    ZeroGrad grad = zero_grad(e, u);
+    void *values = random_elements(count, grad.type, (uint64_t)u);
+    device->from_host(device, grad.data, values, count * zero_type_size(grad.type));
+    zero_grad_done(e, u);
+    free(values);
+  }
+}
+
+// On one rank norm and AdamW are one call each for all units, the host waits once, for the chunk sums, and nothing is
+// allocated on the way.
+static void test_step_waits_once(void **state) {
+  (void)state;
+  static const ZeroTensor tensors[] = {{"a", 1, {3000}, 0}, {"b", 1, {100}, 0}, {"c", 1, {2048}, ZERO_NO_DECAY}};
+  static const ZeroUnit units[] = {
+      {"first", 1, &tensors[0], ZERO_OWN_BUFFER}, {"second", 1, &tensors[1], 0}, {"third", 1, &tensors[2], 0}};
+  enum { UNITS = sizeof units / sizeof units[0], STAGES = 4 };
+  assert_int_equal(setenv("ZERO_COMM", "self", 1), 0);
+  ZeroComm *comm = zero_comm_create(NULL);
+  for (int run = 0; run < STAGES * TYPES * 2; run++) {
+    ZeroConfig config;
+    zero_config_default(&config);
+    config.stage = run % STAGES;
+    config.type = config.wire = types[run / STAGES % TYPES];
+    config.deterministic = run / STAGES / TYPES;
+    config.stochastic_rounding = 1;
+    ZeroEngine *e = zero_initialize(&config, units, UNITS, comm, device);
+    uint64_t before = zero_state_hash(e);
+    write_gradients(e, units, UNITS);
+    count_calls();
+    ZeroNorm norm = zero_norm(e);
+    ZeroStep done = zero_apply(e, 0.1f);
+    *device = real;
+    assert_true(norm.norm > 0 && !norm.overflow && !done.skipped);
+    assert_int_equal(calls.sum_squares, 1);
+    assert_int_equal(calls.adamw, 1);
+    assert_int_equal(calls.allocations, 0);
+    assert_int_equal(calls.waits, device->host_memory ? 0 : 1);
+    assert_true(zero_state_hash(e) != before);
+    zero_destroy(e);
+  }
+  zero_comm_destroy(comm);
+}
+
 int main(void) {
 #ifdef ZERO_CUDA
   device = zero_device_cuda(NULL);
@@ -419,9 +534,11 @@ int main(void) {
   device = zero_device_cpu();
 #endif
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_memory),     cmocka_unit_test(test_add),   cmocka_unit_test(test_sum_squares),
-      cmocka_unit_test(test_overflow),   cmocka_unit_test(test_adamw), cmocka_unit_test(test_adamw_borders),
-      cmocka_unit_test(test_stochastic),
+      cmocka_unit_test(test_memory),      cmocka_unit_test(test_add),
+      cmocka_unit_test(test_sum_squares), cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_adamw),       cmocka_unit_test(test_adamw_borders),
+      cmocka_unit_test(test_stochastic),  cmocka_unit_test(test_step_waits_once),
+      cmocka_unit_test(test_memory_peak),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   zero_device_destroy(device);
