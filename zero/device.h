@@ -94,10 +94,9 @@ struct ZeroDevice {
   void (*from_host)(ZeroDevice *, void *dst, const void *host, size_t bytes);
   // Returns when everything queued so far is done.
   void (*synchronize)(ZeroDevice *);
-  // Bytes of a device whose memory is not the host's: the most that this process has held by alloc at once, and the
-  // most that were in use on it, by all processes and the driver itself, as seen at each new peak of the former and
-  // now. The host's memory: 0 and 0; zero_process_peak tells of it.
-  void (*memory_peak)(ZeroDevice *, size_t *held, size_t *in_use);
+  // The most bytes that were in use on the device, by all processes and the driver itself, as seen at each new peak
+  // of what this process holds and now. The host's memory: 0, zero_process_peak tells of it.
+  size_t (*in_use_peak)(ZeroDevice *);
 
   // acc = piece (overwrite != 0) or acc += piece, in fp32, rounded once to acc's type.
   void (*add)(ZeroDevice *, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,

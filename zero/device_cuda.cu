@@ -18,8 +18,7 @@ typedef struct Allocation {
 typedef struct {
   ZeroDevice device; // first: every ZeroDevice * of this file is a CudaDevice *
   Allocation *allocations;
-  size_t held, held_peak; // bytes of the GPU's memory by cuda_alloc
-  size_t in_use_peak;     // bytes of it that the driver had given out, to whomever
+  size_t in_use_peak; // bytes of the GPU's memory that the driver had given out, to whomever
 } CudaDevice;
 
 static CudaDevice *cuda_device(ZeroDevice *device) {
@@ -43,31 +42,32 @@ static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory cat
   Allocation *allocation = (Allocation *)zero_malloc(sizeof *allocation, ZERO_MEM_OTHER);
   *allocation = {ptr, bytes, category, on_device, cuda->allocations};
   cuda->allocations = allocation;
-  zero_ledger_add(category, bytes, 0);
-  if (!on_device) return;
-  cuda->held += bytes;
-  if (cuda->held <= cuda->held_peak) return;
-  cuda->held_peak = cuda->held;
-  sample_in_use(cuda);
+  if (!on_device) {
+    zero_ledger_add(category, bytes, 0);
+    return;
+  }
+  const size_t before = zero_ledger_device_peak();
+  zero_ledger_add_device(category, bytes);
+  if (zero_ledger_device_peak() > before) sample_in_use(cuda);
 }
 
 static void forget(ZeroDevice *device, void *ptr) {
-  CudaDevice *cuda = cuda_device(device);
-  Allocation **link = &cuda->allocations;
+  Allocation **link = &cuda_device(device)->allocations;
   while (*link != NULL && (*link)->ptr != ptr) link = &(*link)->next;
   Allocation *allocation = *link;
   if (allocation == NULL) zero_fatal("a pointer from the device was expected, but %p is none: freed twice?", ptr);
-  zero_ledger_remove(allocation->category, allocation->bytes, 0);
-  if (allocation->on_device) cuda->held -= allocation->bytes;
+  if (allocation->on_device) {
+    zero_ledger_remove_device(allocation->category, allocation->bytes);
+  } else {
+    zero_ledger_remove(allocation->category, allocation->bytes, 0);
+  }
   *link = allocation->next;
   zero_free(allocation);
 }
 
-static void cuda_memory_peak(ZeroDevice *device, size_t *held, size_t *in_use) {
-  CudaDevice *cuda = cuda_device(device);
-  sample_in_use(cuda);
-  *held = cuda->held_peak;
-  *in_use = cuda->in_use_peak;
+static size_t cuda_in_use_peak(ZeroDevice *device) {
+  sample_in_use(cuda_device(device));
+  return cuda_device(device)->in_use_peak;
 }
 
 static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
@@ -210,9 +210,10 @@ __device__ __forceinline__ void store_stochastic(ZeroType type, void *params, si
     half[i] = type == ZERO_BF16 ? zero_f32_to_bf16_stochastic(w.value[i], draw)
                                 : zero_f32_to_f16_stochastic(w.value[i], draw);
   }
-  typename Word<WIDTH *(int)sizeof(uint16_t)>::type word;
+  typedef typename PacketWords<uint16_t, WIDTH>::type Whole; // one access
+  Whole word;
   memcpy(&word, half, sizeof word);
-  memcpy(static_cast<uint16_t *>(params) + at, &word, sizeof word);
+  *reinterpret_cast<Whole *>(static_cast<uint16_t *>(params) + at) = word;
 }
 
 template <int WIDTH>
@@ -342,7 +343,7 @@ ZeroDevice *zero_device_cuda(ZeroComm *comm) {
   device->to_host = cuda_to_host;
   device->from_host = cuda_from_host;
   device->synchronize = cuda_synchronize;
-  device->memory_peak = cuda_memory_peak;
+  device->in_use_peak = cuda_in_use_peak;
   device->add = cuda_add;
   device->sum_squares = cuda_sum_squares;
   device->adamw = cuda_adamw;

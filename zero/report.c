@@ -154,9 +154,8 @@ void zero_print_peak(ZeroEngine *e, FILE *out) {
   double peak = largest(e, (double)zero_process_peak()), held = 0.0;
   for (int c = 0; c < ZERO_MEM_CATEGORIES; c++) held += (double)zero_ledger_now((ZeroMemory)c);
   held = largest(e, held);
-  size_t on_device = 0, in_use = 0;
-  e->device->memory_peak(e->device, &on_device, &in_use);
-  double device_peak = largest(e, (double)on_device), device_in_use = largest(e, (double)in_use);
+  double device_peak = largest(e, (double)zero_ledger_device_peak());
+  double device_in_use = largest(e, (double)e->device->in_use_peak(e->device));
   if (e->comm->rank != 0) return;
   fprintf(out, "peak memory of a rank's process %.1f MiB | in the ledger %.1f MiB\n", peak / MIB, held / MIB);
   if (e->device->host_memory) return;

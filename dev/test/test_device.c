@@ -92,13 +92,12 @@ static void test_memory(void **state) {
 static void test_memory_peak(void **state) {
   (void)state;
   enum { BYTES = 3 << 20 };
-  size_t start, start_in_use, held, in_use;
-  device->memory_peak(device, &start, &start_in_use);
+  size_t start = zero_ledger_device_peak(), start_in_use = device->in_use_peak(device);
   void *a = device->alloc(device, start + BYTES, ZERO_MEM_OTHER);
   void *b = device->alloc_host(device, BYTES, ZERO_MEM_OTHER);
   device->free(device, a);
   device->free_host(device, b);
-  device->memory_peak(device, &held, &in_use);
+  size_t held = zero_ledger_device_peak(), in_use = device->in_use_peak(device);
   if (device->host_memory) {
     assert_true(start == 0 && held == 0 && in_use == 0);
   } else {
