@@ -117,8 +117,10 @@ static void test_share(void **state) {
   // never.
   assert_true(share_up(ZERO_F16, 0x1p-40f) == 0x1p-16);
   assert_int_equal(rounded(ZERO_F16, 0x1p-56f, 0xffffffff), 1);
-  assert_int_equal(rounded(ZERO_F16, 0x1p-57f, 0xffffffff), 0);
-  assert_int_equal(rounded(ZERO_F16, -0x1p-149f, 0xffffffff), SIGN);
+  for (int power = 57; power <= 149; power++) {
+    assert_int_equal(rounded(ZERO_F16, ldexpf(1.0f, -power), 0xffffffff), 0);
+    assert_int_equal(rounded(ZERO_F16, -ldexpf(1.0f, -power), 0xffffffff), SIGN);
+  }
 }
 
 // The mean of many parameters' roundings, with the draws that AdamW makes: within five standard deviations.
