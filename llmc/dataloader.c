@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "../zero/memory.h"
+#include "../zero/philox.h"
 #include "files.h"
-#include "random.h"
 #include "sidecar.h"
 
 enum {
@@ -325,7 +325,7 @@ static uint64_t feistel(uint64_t x, unsigned half_bits, uint64_t seed, uint64_t 
   for (uint32_t round = 0; round < FEISTEL_ROUNDS; round++) {
     const uint32_t counter[4] = {(uint32_t)right, PERMUTE_STREAM + round, (uint32_t)epoch, (uint32_t)(epoch >> 32)};
     uint32_t bits[4];
-    philox4x32(counter, key, bits);
+    zero_philox4x32(counter, key, bits);
     uint64_t next = left ^ (bits[0] & mask);
     left = right;
     right = next;

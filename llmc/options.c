@@ -102,7 +102,10 @@ void options_init(Options *o, OptionTable *table) {
       "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
   TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE", "type of parameters and activations (default fp32)");
   INT("--deterministic", NULL, deterministic, 0, 1, "same bits for every number of ranks (default 1)");
-  INT("--seed", NULL, seed, 0, big, "of initial weights and of the order of the data (default 42)");
+  INT("--stochastic-rounding", NULL, stochastic_rounding, 0, 1,
+      "1: round bf16 and fp16 parameters up or down at random, right in the mean (default 0)");
+  INT("--seed", NULL, seed, 0, big,
+      "of initial weights, of the order of the data and of stochastic rounding (default 42)");
   INT("--threads", NULL, threads, 0, many, "threads of a rank; 0: cores / ranks of the node (default 0)");
   INT("--state-hash", NULL, hash_every, 0, big,
       "print a hash of weights and moments every N steps (default 0: never)");

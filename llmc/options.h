@@ -24,7 +24,7 @@ typedef struct {
   int64_t warmup, val_every, val_batches, sample_every, sample_tokens;
   int64_t checkpoint_every, keep_last, keep_every, resume, overfit, verify_data;
   double skip_loss, skip_norm; // z-scores; 0: off
-  int64_t stage, seed, threads, deterministic, hash_every, log_every;
+  int64_t stage, seed, threads, deterministic, stochastic_rounding, hash_every, log_every;
   double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
   int help, version;
 } Options;

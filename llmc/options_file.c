@@ -25,6 +25,7 @@ static void apply_optimizer(Options *o, const OptionTable *table, const ZeroFile
 void options_apply_file(Options *o, const OptionTable *table, const ZeroConfigFile *file) {
   apply_int(&o->stage, table, "-z", &file->stage);
   apply_int(&o->deterministic, table, "--deterministic", &file->deterministic);
+  apply_int(&o->stochastic_rounding, table, "--stochastic-rounding", &file->stochastic_rounding);
   apply_int(&o->log_every, table, "--log-every", &file->steps_per_print);
   if (file_decides(table, "--clip", file->gradient_clipping.state, 0)) o->clip = file->gradient_clipping.value;
   int automatic = 0;
@@ -44,6 +45,8 @@ void options_zero_config(const Options *o, const ZeroConfigFile *file, ZeroConfi
   if (file->communication_data_type.state == ZERO_KEY_GIVEN) config->wire = file->communication_data_type.value;
   if (file->grad_accum_dtype.state == ZERO_KEY_GIVEN) config->accumulate = file->grad_accum_dtype.value;
   config->deterministic = (int)o->deterministic;
+  config->stochastic_rounding = (int)o->stochastic_rounding;
+  config->seed = (uint64_t)o->seed;
   config->beta1 = o->beta1;
   config->beta2 = o->beta2;
   config->eps = o->eps;

@@ -11,9 +11,9 @@
 extern "C" {
 #endif
 
-// Takes over what the file gives and no flag does: stage, dtype, deterministic, clipping, steps per line and, where
-// it has the block, the whole optimizer. A file that enables neither fp16 nor bf16 means fp32; "auto" leaves the
-// program's value. Not the batch (zero_batch_infer) and the schedule (below).
+// Takes over what the file gives and no flag does: stage, dtype, deterministic, stochastic rounding, clipping, steps
+// per line and, where it has the block, the whole optimizer. A file that enables neither fp16 nor bf16 means fp32;
+// "auto" leaves the program's value. Not the batch (zero_batch_infer) and the schedule (below).
 void options_apply_file(Options *options, const OptionTable *table, const ZeroConfigFile *file);
 
 // The engine's configuration: the options (after options_apply_file) and what the file alone can say.

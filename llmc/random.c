@@ -3,31 +3,7 @@
 
 #include <math.h>
 
-// ---------------------------------------------------------------------------------------------------
-// Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-
-enum { PHILOX_ROUNDS = 10 };
-static const uint32_t PHILOX_M0 = 0xD2511F53, PHILOX_M1 = 0xCD9E8D57; // multipliers
-static const uint32_t PHILOX_W0 = 0x9E3779B9, PHILOX_W1 = 0xBB67AE85; // key increments
-
-void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-  uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3];
-  uint32_t k0 = key[0], k1 = key[1];
-  for (int round = 0; round < PHILOX_ROUNDS; round++) {
-    const uint64_t product0 = (uint64_t)PHILOX_M0 * x0;
-    const uint64_t product1 = (uint64_t)PHILOX_M1 * x2;
-    x0 = (uint32_t)(product1 >> 32) ^ x1 ^ k0;
-    x1 = (uint32_t)product1;
-    x2 = (uint32_t)(product0 >> 32) ^ x3 ^ k1;
-    x3 = (uint32_t)product0;
-    k0 += PHILOX_W0;
-    k1 += PHILOX_W1;
-  }
-  out[0] = x0;
-  out[1] = x1;
-  out[2] = x2;
-  out[3] = x3;
-}
+#include "../zero/philox.h"
 
 // ---------------------------------------------------------------------------------------------------
 // Normal numbers. Element e of a tensor is lane e % 4 of block e / 4.
@@ -39,7 +15,7 @@ static void normal_block(uint64_t seed, uint32_t tensor, size_t block, double no
   const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
   const uint32_t counter[4] = {(uint32_t)block, (uint32_t)((uint64_t)block >> 32), tensor, 0};
   uint32_t bits[4];
-  philox4x32(counter, key, bits);
+  zero_philox4x32(counter, key, bits);
   for (int pair = 0; pair < BLOCK; pair += 2) {
     const double radius = sqrt(-2.0 * log((bits[pair] + 1.0) * scale)); // (0, 1]: the logarithm is finite
     const double angle = 2.0 * M_PI * bits[pair + 1] * scale;

@@ -1,4 +1,4 @@
-// Random numbers that depend on a key and a counter alone (Philox4x32-10, Salmon et al., SC 2011), so that
+// Random numbers that depend on a key and a counter alone (zero/philox.h), so that
 // any rank can make any part of the initial weights; and llm.c's xorshift for sampling.
 #ifndef LLMC_RANDOM_H
 #define LLMC_RANDOM_H
@@ -10,8 +10,6 @@
 extern "C" {
 #endif
 
-// Four 32-bit numbers for this counter and key.
-void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 // out[i] = std * normal number of element first + i of tensor `tensor` under `seed` (Box-Muller in double);
 // the same value however the range is cut.
 void random_normal(uint64_t seed, uint32_t tensor, size_t first, size_t count, float std, float *out);

@@ -212,6 +212,11 @@ void setup_print(const Setup *s, size_t vocab) {
       s->zero.l2 ? "Adam" : "AdamW", s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip,
       schedule_name(s->schedule.kind), s->schedule.warmup, s->schedule.total, s->schedule.final_fraction,
       (long long)o->seed);
+  if (s->zero.stochastic_rounding && s->zero.type == ZERO_F32) {
+    printf("note: stochastic rounding has no effect in fp32: the parameters are the master weights\n");
+  } else if (s->zero.stochastic_rounding) {
+    printf("rounding: %s parameters stochastically, seed %lld\n", zero_type_name(s->zero.type), (long long)o->seed);
+  }
   if (s->file.warning) printf("%s\n", s->file.warning);
   if (ops_type_notice(s->zero.type)) printf("note: %s\n", ops_type_notice(s->zero.type));
   if (s->tokenizer && tokenizer_size(s->tokenizer) != vocab) {

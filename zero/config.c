@@ -15,6 +15,8 @@ void zero_config_default(ZeroConfig *config) {
                          .weight_decay = 0.0,
                          .decay_all = 0,
                          .clip = 1.0,
+                         .stochastic_rounding = 0,
+                         .seed = 0,
                          .loss_scaling = {.scale = 0.0,
                                           .initial_power = 16,
                                           .window = 1000,
@@ -36,6 +38,9 @@ void zero_config_check(const ZeroConfig *config, ZeroErrors *errors) {
   }
   if (config->deterministic != 0 && config->deterministic != 1) {
     zero_errors_add(errors, "deterministic: found %d, expected 0 or 1", config->deterministic);
+  }
+  if (config->stochastic_rounding != 0 && config->stochastic_rounding != 1) {
+    zero_errors_add(errors, "stochastic rounding: found %d, expected 0 or 1", config->stochastic_rounding);
   }
   const ZeroLossScaling *scaling = &config->loss_scaling;
   if (config->type == ZERO_F16) {

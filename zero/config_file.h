@@ -87,7 +87,8 @@ typedef struct {
   char *warning; // one line for the user that lists the keys without effect here, or NULL
   ZeroFileInt train_batch_size, train_micro_batch_size_per_gpu, gradient_accumulation_steps;
   ZeroFileInt stage;         // of zero_optimization
-  ZeroFileInt deterministic; // a key of ours
+  ZeroFileInt deterministic; // keys of ours
+  ZeroFileInt stochastic_rounding;
   ZeroFileInt steps_per_print;
   ZeroFileNumber gradient_clipping;
   ZeroFileType communication_data_type, grad_accum_dtype; // no default: the program's choice if absent

@@ -296,6 +296,7 @@ const ConfigKey zero_config_keys[] = {
     INT("gradient_accumulation_steps", AT(gradient_accumulation_steps), 1, MAX_COUNT,
         .flags = CONFIG_AUTO | CONFIG_NULL),
     BOOL("deterministic", AT(deterministic)),
+    BOOL("stochastic_rounding", AT(stochastic_rounding)),
     INT("steps_per_print", AT(steps_per_print), 1, CONFIG_MAX_INT, .flags = CONFIG_NULL),
     REAL("gradient_clipping", AT(gradient_clipping), 0, MAX_LR, .flags = CONFIG_AUTO),
     TYPE("communication_data_type", AT(communication_data_type), .flags = CONFIG_NULL),

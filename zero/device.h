@@ -7,6 +7,7 @@
 #define ZERO_DEVICE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "memory.h"
 
@@ -36,13 +37,40 @@ typedef struct {
   size_t step;       // number of this applied step, from 1
 } ZeroAdamW;
 
+// How fp32 weights become parameters in a half type. Stochastically: up or down with the probabilities that make the
+// mean the weight itself (zero/stochastic.h), drawn by (seed, step, parameter) and nothing else.
+typedef struct {
+  int stochastic; // 0: to nearest, ties to even
+  uint64_t seed;
+  size_t step; // applied steps that made these weights
+} ZeroRounding;
+
+// What a rank keeps of one unit. Pointers are of the device's memory, each to the first kept element.
+typedef struct {
+  float *master, *exp_avg, *exp_avg_sq;
+  const void *grad;         // in ZeroShards.grad_type
+  void *params;             // in ZeroShards.param_type; NULL: the master weights are the parameters
+  uint64_t first_parameter; // number of the first kept element among all elements of the model, gaps included
+} ZeroShard;
+
 // A run of elements that lies in one chunk and one tensor: what the norm and AdamW work on, so that neither
 // reads the gaps between tensors and neither depends on where a shard ends.
 typedef struct {
-  size_t first;   // element, counted from the start of the range that this rank keeps
+  size_t first;   // element, counted from the start of the shard
   unsigned count; // at most ZERO_CHUNK
+  unsigned shard; // which one, in ZeroShards.shards
   int decay;      // weight decay applies
 } ZeroPiece;
+
+// All that a rank keeps: the norm and AdamW each go over it in one call. The arrays lie in the device's memory.
+typedef struct {
+  ZeroType grad_type, param_type;
+  const ZeroShard *shards;
+  // (num_pieces) in any order, but those whose gradients this rank alone has the sums of come first: num_own.
+  const ZeroPiece *pieces;
+  size_t num_pieces, num_own;
+  double *sums; // (num_own) scratch, for sum_squares
+} ZeroShards;
 
 typedef struct ZeroDevice ZeroDevice;
 struct ZeroDevice {
@@ -66,18 +94,20 @@ struct ZeroDevice {
   void (*from_host)(ZeroDevice *, void *dst, const void *host, size_t bytes);
   // Returns when everything queued so far is done.
   void (*synchronize)(ZeroDevice *);
+  // The most bytes that were in use on the device, by all processes and the driver itself, as seen at each new peak
+  // of what this process holds and now. The host's memory: 0, zero_process_peak tells of it.
+  size_t (*in_use_peak)(ZeroDevice *);
 
   // acc = piece (overwrite != 0) or acc += piece, in fp32, rounded once to acc's type.
   void (*add)(ZeroDevice *, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
               int overwrite);
-  // sums[i], on the host, = sum of squares of piece i of grad, in double, in an order that depends on its length
-  // alone. Infinite or NaN exactly when an element is.
-  void (*sum_squares)(ZeroDevice *, const void *grad, ZeroType type, const ZeroPiece *pieces, size_t num_pieces,
-                      double *sums);
-  // AdamW on the pieces, in place. Here and above `pieces` lie in the device's memory. params, if not NULL, gets the
-  // new weights in param_type.
-  void (*adamw)(ZeroDevice *, const ZeroAdamW *, float *master, float *exp_avg, float *exp_avg_sq, const void *grad,
-                ZeroType grad_type, void *params, ZeroType param_type, const ZeroPiece *pieces, size_t num_pieces);
+  // sums[i], on the host, = sum of squares of the gradient of own piece i (num_own), in double, in an order that
+  // depends on its length alone. Infinite or NaN exactly when an element is. Waits for the work queued so far.
+  void (*sum_squares)(ZeroDevice *, const ZeroShards *, double *sums);
+  // AdamW on all pieces, in place; the new weights also go to the parameters, rounded.
+  void (*adamw)(ZeroDevice *, const ZeroAdamW *, const ZeroRounding *, const ZeroShards *);
+  // Parameters = master weights, rounded, on all pieces; nothing where a shard has no parameters of its own.
+  void (*round)(ZeroDevice *, const ZeroRounding *, const ZeroShards *);
 
   void (*destroy)(ZeroDevice *);
 };

@@ -5,6 +5,7 @@
 #include "device.h"
 #include "half.h"
 #include "optimizer.h"
+#include "stochastic.h"
 
 // Elements that are added at a time: what is widened on the way stays in the first-level cache.
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
@@ -46,6 +47,11 @@ static void cpu_copy(ZeroDevice *device, void *dst, const void *src, size_t byte
 // The queue is empty whenever a call has returned.
 static void cpu_synchronize(ZeroDevice *device) {
   (void)device;
+}
+
+static size_t cpu_in_use_peak(ZeroDevice *device) {
+  (void)device;
+  return 0;
 }
 
 // n elements as fp32.
@@ -127,35 +133,75 @@ static double piece_sum_squares(const float *grad, size_t count) { // (count)
 }
 
 // The piece's gradient as fp32: where it lies, or through `widened` (PIECE_ELEMENTS).
-static const float *piece_gradient(const void *grad, ZeroType type, const ZeroPiece *piece, float *widened) {
-  if (type == ZERO_F32) return (const float *)grad + piece->first;
-  widen(widened, (const uint16_t *)grad + piece->first, type, piece->count);
+static const float *piece_gradient(const ZeroShards *kept, const ZeroPiece *piece, float *widened) {
+  const void *grad = kept->shards[piece->shard].grad;
+  if (kept->grad_type == ZERO_F32) return (const float *)grad + piece->first;
+  widen(widened, (const uint16_t *)grad + piece->first, kept->grad_type, piece->count);
   return widened;
 }
 
-static void cpu_sum_squares(ZeroDevice *device, const void *grad, ZeroType type, const ZeroPiece *pieces,
-                            size_t num_pieces, double *sums) {
+static void cpu_sum_squares(ZeroDevice *device, const ZeroShards *kept, double *sums) {
   (void)device;
-#pragma omp parallel for schedule(static) if (num_pieces > LANES)
-  for (size_t p = 0; p < num_pieces; p++) {
+#pragma omp parallel for schedule(static) if (kept->num_own > LANES)
+  for (size_t p = 0; p < kept->num_own; p++) {
     float widened[PIECE_ELEMENTS];
-    sums[p] = piece_sum_squares(piece_gradient(grad, type, &pieces[p], widened), pieces[p].count);
+    sums[p] = piece_sum_squares(piece_gradient(kept, &kept->pieces[p], widened), kept->pieces[p].count);
   }
 }
 
-static void cpu_adamw(ZeroDevice *device, const ZeroAdamW *step, float *master, float *exp_avg, float *exp_avg_sq,
-                      const void *grad, ZeroType grad_type, void *params, ZeroType param_type,
-                      const ZeroPiece *pieces, size_t num_pieces) {
+// n elements, numbered from `parameter` on, rounded stochastically to a half type.
+static void narrow_stochastic(void *dst, ZeroType type, const float *restrict values, size_t n, uint64_t parameter,
+                              const ZeroRounding *rounding) {
+  uint32_t draws[PIECE_ELEMENTS + 2 * ZERO_DRAWS]; // whole blocks around the piece
+  const uint64_t first_block = parameter / ZERO_DRAWS;
+  const size_t skipped = parameter % ZERO_DRAWS, blocks = (skipped + n + ZERO_DRAWS - 1) / ZERO_DRAWS;
+  const uint32_t *draw = draws + skipped;
+  uint16_t *restrict half = dst;
+#pragma omp simd
+  for (size_t b = 0; b < blocks; b++) {
+    zero_rounding_draws(rounding->seed, rounding->step, first_block + b, draws + b * ZERO_DRAWS);
+  }
+  if (type == ZERO_BF16) {
+    for (size_t i = 0; i < n; i++) half[i] = zero_f32_to_bf16_stochastic(values[i], draw[i]);
+  } else {
+    for (size_t i = 0; i < n; i++) half[i] = zero_f32_to_f16_stochastic(values[i], draw[i]);
+  }
+}
+
+// The piece's parameters from its master weights.
+static void round_piece(const ZeroShards *kept, const ZeroPiece *piece, const ZeroRounding *rounding) {
+  const ZeroShard *shard = &kept->shards[piece->shard];
+  if (shard->params == NULL) return;
+  void *params = (char *)shard->params + piece->first * zero_type_size(kept->param_type);
+  const float *master = shard->master + piece->first;
+  if (rounding->stochastic && kept->param_type != ZERO_F32) {
+    narrow_stochastic(params, kept->param_type, master, piece->count, shard->first_parameter + piece->first,
+                      rounding);
+  } else {
+    narrow(params, kept->param_type, master, piece->count);
+  }
+}
+
+static void cpu_adamw(ZeroDevice *device, const ZeroAdamW *step, const ZeroRounding *rounding,
+                      const ZeroShards *kept) {
   (void)device;
   const ZeroAdamWFactors factors = zero_adamw_factors(step);
-#pragma omp parallel for schedule(static) if (num_pieces > LANES)
-  for (size_t p = 0; p < num_pieces; p++) {
+#pragma omp parallel for schedule(static) if (kept->num_pieces > LANES)
+  for (size_t p = 0; p < kept->num_pieces; p++) {
     float widened[PIECE_ELEMENTS];
-    size_t first = pieces[p].first, count = pieces[p].count;
-    zero_adamw_piece(&factors, master + first, exp_avg + first, exp_avg_sq + first,
-                     piece_gradient(grad, grad_type, &pieces[p], widened), count, pieces[p].decay);
-    if (params) narrow((char *)params + first * zero_type_size(param_type), param_type, master + first, count);
+    const ZeroPiece *piece = &kept->pieces[p];
+    const ZeroShard *shard = &kept->shards[piece->shard];
+    zero_adamw_piece(&factors, shard->master + piece->first, shard->exp_avg + piece->first,
+                     shard->exp_avg_sq + piece->first, piece_gradient(kept, piece, widened), piece->count,
+                     piece->decay);
+    round_piece(kept, piece, rounding);
   }
+}
+
+static void cpu_round(ZeroDevice *device, const ZeroRounding *rounding, const ZeroShards *kept) {
+  (void)device;
+#pragma omp parallel for schedule(static) if (kept->num_pieces > LANES)
+  for (size_t p = 0; p < kept->num_pieces; p++) round_piece(kept, &kept->pieces[p], rounding);
 }
 
 static void cpu_destroy(ZeroDevice *device) {
@@ -175,9 +221,11 @@ ZeroDevice *zero_device_cpu(void) {
                          .to_host = cpu_copy,
                          .from_host = cpu_copy,
                          .synchronize = cpu_synchronize,
+                         .in_use_peak = cpu_in_use_peak,
                          .add = cpu_add,
                          .sum_squares = cpu_sum_squares,
                          .adamw = cpu_adamw,
+                         .round = cpu_round,
                          .destroy = cpu_destroy};
   return device;
 }

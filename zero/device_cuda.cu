@@ -4,20 +4,21 @@
 #include "cuda_element.cuh"
 #include "cuda_launch.h"
 #include "optimizer.h"
+#include "stochastic.h"
 
 // What the ledger needs to know of an allocation when it goes.
 typedef struct Allocation {
   void *ptr;
   size_t bytes;
   ZeroMemory category;
+  int on_device; // 0: page-locked memory of the host
   struct Allocation *next;
 } Allocation;
 
 typedef struct {
   ZeroDevice device; // first: every ZeroDevice * of this file is a CudaDevice *
   Allocation *allocations;
-  double *sums; // sums of squares on their way to the host
-  size_t sums_capacity;
+  size_t in_use_peak; // bytes of the GPU's memory that the driver had given out, to whomever
 } CudaDevice;
 
 static CudaDevice *cuda_device(ZeroDevice *device) {
@@ -29,12 +30,25 @@ static cudaStream_t stream_of(const ZeroDevice *device) {
 }
 
 // ---------------------------------------------------------------- memory
-static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory category) {
+// What cudaMemGetInfo says is the whole GPU's: other processes and the driver's own memory are in it.
+static void sample_in_use(CudaDevice *cuda) {
+  size_t left, all;
+  CUDA_CHECK(cudaMemGetInfo(&left, &all));
+  if (all - left > cuda->in_use_peak) cuda->in_use_peak = all - left;
+}
+
+static void remember(ZeroDevice *device, void *ptr, size_t bytes, ZeroMemory category, int on_device) {
   CudaDevice *cuda = cuda_device(device);
   Allocation *allocation = (Allocation *)zero_malloc(sizeof *allocation, ZERO_MEM_OTHER);
-  *allocation = {ptr, bytes, category, cuda->allocations};
+  *allocation = {ptr, bytes, category, on_device, cuda->allocations};
   cuda->allocations = allocation;
-  zero_ledger_add(category, bytes, 0);
+  if (!on_device) {
+    zero_ledger_add(category, bytes, 0);
+    return;
+  }
+  const size_t before = zero_ledger_device_peak();
+  zero_ledger_add_device(category, bytes);
+  if (zero_ledger_device_peak() > before) sample_in_use(cuda);
 }
 
 static void forget(ZeroDevice *device, void *ptr) {
@@ -42,9 +56,18 @@ static void forget(ZeroDevice *device, void *ptr) {
   while (*link != NULL && (*link)->ptr != ptr) link = &(*link)->next;
   Allocation *allocation = *link;
   if (allocation == NULL) zero_fatal("a pointer from the device was expected, but %p is none: freed twice?", ptr);
-  zero_ledger_remove(allocation->category, allocation->bytes, 0);
+  if (allocation->on_device) {
+    zero_ledger_remove_device(allocation->category, allocation->bytes);
+  } else {
+    zero_ledger_remove(allocation->category, allocation->bytes, 0);
+  }
   *link = allocation->next;
   zero_free(allocation);
+}
+
+static size_t cuda_in_use_peak(ZeroDevice *device) {
+  sample_in_use(cuda_device(device));
+  return cuda_device(device)->in_use_peak;
 }
 
 static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
@@ -60,7 +83,7 @@ static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
         bytes, zero_ledger_name(category), zero_ledger_now(category), left, all);
   }
   CUDA_CHECK(cudaMemsetAsync(ptr, 0, bytes, stream_of(device)));
-  remember(device, ptr, bytes, category);
+  remember(device, ptr, bytes, category, 1);
   return ptr;
 }
 
@@ -80,7 +103,7 @@ static void *cuda_alloc_host(ZeroDevice *device, size_t bytes, ZeroMemory catego
                bytes, zero_ledger_name(category));
   }
   memset(ptr, 0, bytes);
-  remember(device, ptr, bytes, category);
+  remember(device, ptr, bytes, category, 0);
   return ptr;
 }
 
@@ -149,58 +172,105 @@ static void cuda_add(ZeroDevice *device, void *acc, ZeroType acc_type, const voi
 enum { SUM_THREADS = 128, SUM_WARPS = SUM_THREADS / WARP_LANES };
 
 // A warp per piece: each lane takes every 32nd element, then the lanes' sums are folded.
-__global__ void sum_squares_kernel(double *sums, const void *grad, ZeroType type, const ZeroPiece *pieces,
-                                   size_t num_pieces) {
+__global__ void sum_squares_kernel(ZeroShards kept) {
   const size_t p = (size_t)blockIdx.x * SUM_WARPS + threadIdx.x / WARP_LANES;
-  if (p >= num_pieces) return;
-  const ZeroPiece piece = pieces[p];
+  if (p >= kept.num_own) return;
+  const ZeroPiece piece = kept.pieces[p];
+  const void *grad = kept.shards[piece.shard].grad;
   double sum = 0.0;
 #pragma unroll 8
   for (unsigned i = threadIdx.x % WARP_LANES; i < piece.count; i += WARP_LANES) {
-    double x = load_packet_as<1>(type, grad, piece.first + i).value[0];
+    double x = load_packet_as<1>(kept.grad_type, grad, piece.first + i).value[0];
     sum = fma(x, x, sum);
   }
 #pragma unroll
   for (int step = WARP_LANES / 2; step > 0; step /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, step);
-  if (threadIdx.x % WARP_LANES == 0) sums[p] = sum;
+  if (threadIdx.x % WARP_LANES == 0) kept.sums[p] = sum;
 }
 
-static void cuda_sum_squares(ZeroDevice *device, const void *grad, ZeroType type, const ZeroPiece *pieces,
-                             size_t num_pieces, double *sums) {
-  if (num_pieces == 0) return;
-  CudaDevice *cuda = cuda_device(device);
-  if (num_pieces > cuda->sums_capacity) {
-    cuda_free(device, cuda->sums);
-    cuda->sums = (double *)cuda_alloc(device, num_pieces * sizeof(double), ZERO_MEM_COMM);
-    cuda->sums_capacity = num_pieces;
+static void cuda_sum_squares(ZeroDevice *device, const ZeroShards *kept, double *sums) {
+  if (kept->num_own == 0) return;
+  LAUNCH(sum_squares_kernel, grid_blocks(kept->num_own, SUM_WARPS), SUM_THREADS, 0, device->stream, *kept);
+  device->to_host(device, sums, kept->sums, kept->num_own * sizeof(double));
+}
+
+// ---------------------------------------------------------------- rounding
+enum { PIECE_THREADS = 128, PIECE_WIDTH = 4 }; // of a block that works on a piece; elements of a packet
+
+// WIDTH parameters from `at` on, whose first is number `parameter` of the model.
+template <int WIDTH>
+__device__ __forceinline__ void store_stochastic(ZeroType type, void *params, size_t at, const Packet<WIDTH> &w,
+                                                 uint64_t parameter, const ZeroRounding &rounding) {
+  uint32_t draws[ZERO_DRAWS];
+  zero_rounding_draws(rounding.seed, rounding.step, parameter / ZERO_DRAWS, draws);
+  uint16_t half[WIDTH];
+#pragma unroll
+  for (int i = 0; i < WIDTH; i++) {
+    const uint32_t draw = draws[WIDTH == ZERO_DRAWS ? i : parameter % ZERO_DRAWS];
+    half[i] = type == ZERO_BF16 ? zero_f32_to_bf16_stochastic(w.value[i], draw)
+                                : zero_f32_to_f16_stochastic(w.value[i], draw);
   }
-  LAUNCH(sum_squares_kernel, grid_blocks(num_pieces, SUM_WARPS), SUM_THREADS, 0, device->stream, cuda->sums, grad,
-         type, pieces, num_pieces);
-  cuda_to_host(device, sums, cuda->sums, num_pieces * sizeof(double));
+  typedef typename PacketWords<uint16_t, WIDTH>::type Whole; // one access
+  Whole word;
+  memcpy(&word, half, sizeof word);
+  *reinterpret_cast<Whole *>(static_cast<uint16_t *>(params) + at) = word;
+}
+
+template <int WIDTH>
+__device__ __forceinline__ void store_rounded(const ZeroShards &kept, const ZeroShard &shard, size_t at,
+                                              const Packet<WIDTH> &w, const ZeroRounding &rounding) {
+  static_assert(WIDTH == 1 || WIDTH == ZERO_DRAWS, "a packet is one element or one block of numbers");
+  if (shard.params == NULL) return;
+  if (rounding.stochastic && kept.param_type != ZERO_F32) {
+    store_stochastic(kept.param_type, shard.params, at, w, shard.first_parameter + at, rounding);
+  } else {
+    store_packet_as(kept.param_type, shard.params, at, w);
+  }
+}
+
+// Elements of the piece that may be worked on in packets: all whole ones, where every address allows it.
+__device__ __forceinline__ unsigned packed_elements(const ZeroShard &shard, const ZeroPiece &piece) {
+  const uintptr_t addresses = (uintptr_t)shard.master | (uintptr_t)shard.exp_avg | (uintptr_t)shard.exp_avg_sq |
+                              (uintptr_t)shard.grad | (uintptr_t)shard.params;
+  const int whole = addresses % PACKET_BYTES == 0 && (piece.first | shard.first_parameter) % PIECE_WIDTH == 0;
+  return whole ? piece.count - piece.count % PIECE_WIDTH : 0;
+}
+
+// A block per piece.
+__global__ void round_kernel(ZeroShards kept, ZeroRounding rounding) {
+  const ZeroPiece piece = kept.pieces[blockIdx.x];
+  const ZeroShard shard = kept.shards[piece.shard];
+  const unsigned packed = packed_elements(shard, piece);
+  for (unsigned i = threadIdx.x * PIECE_WIDTH; i < packed; i += PIECE_THREADS * PIECE_WIDTH) {
+    const Packet<PIECE_WIDTH> w = load_packet<PIECE_WIDTH>(shard.master + piece.first + i);
+    store_rounded(kept, shard, piece.first + i, w, rounding);
+  }
+  for (unsigned i = packed + threadIdx.x; i < piece.count; i += PIECE_THREADS) {
+    store_rounded(kept, shard, piece.first + i, load_packet<1>(shard.master + piece.first + i), rounding);
+  }
+}
+
+static void cuda_round(ZeroDevice *device, const ZeroRounding *rounding, const ZeroShards *kept) {
+  if (kept->num_pieces == 0) return;
+  LAUNCH(round_kernel, grid_blocks(kept->num_pieces, 1), PIECE_THREADS, 0, device->stream, *kept, *rounding);
 }
 
 // ---------------------------------------------------------------- AdamW
-enum { ADAMW_THREADS = 128, ADAMW_WIDTH = 4 };
-
 // All that a step works on; optimizer.c has the formulas.
 typedef struct {
   ZeroAdamWFactors factors;
-  float *master, *exp_avg, *exp_avg_sq;
-  const void *grad;
-  void *params; // or NULL
-  ZeroType grad_type, param_type;
-  const ZeroPiece *pieces;
-  int aligned; // all of these to 16 bytes
+  ZeroRounding rounding;
+  ZeroShards kept;
 } AdamWStep;
 
 // Fused multiply-adds are written out, so that an element's bits do not depend on the packet that it lies in.
 template <int WIDTH>
-__device__ __forceinline__ void adamw_packet(const AdamWStep &step, size_t at, int decay) {
+__device__ __forceinline__ void adamw_packet(const AdamWStep &step, const ZeroShard &shard, size_t at, int decay) {
   const ZeroAdamWFactors &f = step.factors;
   const float keep = decay ? f.keep_decay : 1.0f, l2 = decay ? f.l2 : 0.0f;
-  Packet<WIDTH> w = load_packet<WIDTH>(step.master + at), m = load_packet<WIDTH>(step.exp_avg + at);
-  Packet<WIDTH> v = load_packet<WIDTH>(step.exp_avg_sq + at),
-                g = load_packet_as<WIDTH>(step.grad_type, step.grad, at);
+  Packet<WIDTH> w = load_packet<WIDTH>(shard.master + at), m = load_packet<WIDTH>(shard.exp_avg + at);
+  Packet<WIDTH> v = load_packet<WIDTH>(shard.exp_avg_sq + at),
+                g = load_packet_as<WIDTH>(step.kept.grad_type, shard.grad, at);
 #pragma unroll
   for (int i = 0; i < WIDTH; i++) {
     float gradient = fmaf(g.value[i], f.grad_scale, l2 * w.value[i]);
@@ -209,40 +279,35 @@ __device__ __forceinline__ void adamw_packet(const AdamWStep &step, size_t at, i
     float change = f.rate * m.value[i] / fmaf(sqrtf(v.value[i]), f.root, f.eps);
     w.value[i] = fmaf(keep, w.value[i], -change);
   }
-  store_packet(step.exp_avg + at, m);
-  store_packet(step.exp_avg_sq + at, v);
-  store_packet(step.master + at, w);
-  if (step.params != NULL) store_packet_as(step.param_type, step.params, at, w);
+  store_packet(shard.exp_avg + at, m);
+  store_packet(shard.exp_avg_sq + at, v);
+  store_packet(shard.master + at, w);
+  store_rounded(step.kept, shard, at, w, step.rounding);
 }
 
-// A block per piece.
+// A block per piece, of whatever shard.
 __global__ void adamw_kernel(AdamWStep step) {
-  const ZeroPiece piece = step.pieces[blockIdx.x];
-  const unsigned packed =
-      step.aligned && piece.first % ADAMW_WIDTH == 0 ? piece.count - piece.count % ADAMW_WIDTH : 0;
-  for (unsigned i = threadIdx.x * ADAMW_WIDTH; i < packed; i += ADAMW_THREADS * ADAMW_WIDTH) {
-    adamw_packet<ADAMW_WIDTH>(step, piece.first + i, piece.decay);
+  const ZeroPiece piece = step.kept.pieces[blockIdx.x];
+  const ZeroShard shard = step.kept.shards[piece.shard];
+  const unsigned packed = packed_elements(shard, piece);
+  for (unsigned i = threadIdx.x * PIECE_WIDTH; i < packed; i += PIECE_THREADS * PIECE_WIDTH) {
+    adamw_packet<PIECE_WIDTH>(step, shard, piece.first + i, piece.decay);
   }
-  for (unsigned i = packed + threadIdx.x; i < piece.count; i += ADAMW_THREADS) {
-    adamw_packet<1>(step, piece.first + i, piece.decay);
+  for (unsigned i = packed + threadIdx.x; i < piece.count; i += PIECE_THREADS) {
+    adamw_packet<1>(step, shard, piece.first + i, piece.decay);
   }
 }
 
-static void cuda_adamw(ZeroDevice *device, const ZeroAdamW *adamw, float *master, float *exp_avg, float *exp_avg_sq,
-                       const void *grad, ZeroType grad_type, void *params, ZeroType param_type,
-                       const ZeroPiece *pieces, size_t num_pieces) {
-  if (num_pieces == 0) return;
-  const uintptr_t addresses = address_bits(master, exp_avg, exp_avg_sq, grad, params);
-  const AdamWStep step = {
-      zero_adamw_factors(adamw),    master, exp_avg, exp_avg_sq, grad, params, grad_type, param_type, pieces,
-      addresses % PACKET_BYTES == 0};
-  LAUNCH(adamw_kernel, grid_blocks(num_pieces, 1), ADAMW_THREADS, 0, device->stream, step);
+static void cuda_adamw(ZeroDevice *device, const ZeroAdamW *adamw, const ZeroRounding *rounding,
+                       const ZeroShards *kept) {
+  if (kept->num_pieces == 0) return;
+  const AdamWStep step = {zero_adamw_factors(adamw), *rounding, *kept};
+  LAUNCH(adamw_kernel, grid_blocks(kept->num_pieces, 1), PIECE_THREADS, 0, device->stream, step);
 }
 
 // ---------------------------------------------------------------- the device's life
 static void cuda_destroy(ZeroDevice *device) {
   CudaDevice *cuda = cuda_device(device);
-  cuda_free(device, cuda->sums);
   if (cuda->allocations != NULL) {
     zero_fatal("the device is destroyed while '%s' still holds %zu bytes of it: free them first",
                zero_ledger_name(cuda->allocations->category), cuda->allocations->bytes);
@@ -278,9 +343,11 @@ ZeroDevice *zero_device_cuda(ZeroComm *comm) {
   device->to_host = cuda_to_host;
   device->from_host = cuda_from_host;
   device->synchronize = cuda_synchronize;
+  device->in_use_peak = cuda_in_use_peak;
   device->add = cuda_add;
   device->sum_squares = cuda_sum_squares;
   device->adamw = cuda_adamw;
+  device->round = cuda_round;
   device->destroy = cuda_destroy;
   return device;
 }

@@ -80,21 +80,6 @@ static void allocate_unit(ZeroEngine *e, Unit *unit) {
   if (zero_sharded_parameters(e) && (unit->flags & ZERO_OWN_BUFFER)) {
     unit->gather_buffer = device->alloc(device, total * type, ZERO_MEM_GATHER_BUFFERS);
   }
-
-  unit->num_pieces = zero_layout_pieces(&unit->layout, unit->keep_lo, unit->keep_hi, NULL);
-  unit->first_own_piece = zero_layout_pieces(&unit->layout, unit->keep_lo, unit->own_lo, NULL);
-  unit->num_own_pieces = zero_layout_pieces(&unit->layout, unit->own_lo, unit->own_hi, NULL);
-  unit->pieces = zero_malloc(unit->num_pieces * sizeof *unit->pieces, ZERO_MEM_OTHER);
-  zero_layout_pieces(&unit->layout, unit->keep_lo, unit->keep_hi, unit->pieces);
-  if (e->config.decay_all) {
-    for (size_t p = 0; p < unit->num_pieces; p++) unit->pieces[p].decay = 1;
-  }
-  unit->device_pieces = unit->pieces;
-  if (!device->host_memory) {
-    size_t bytes = unit->num_pieces * sizeof *unit->pieces;
-    unit->device_pieces = device->alloc(device, bytes, ZERO_MEM_OTHER);
-    if (bytes > 0) device->from_host(device, unit->device_pieces, unit->pieces, bytes);
-  }
 }
 
 static void allocate_slots(ZeroEngine *e) {
@@ -112,12 +97,11 @@ static void allocate_slots(ZeroEngine *e) {
 }
 
 static void allocate_norms(ZeroEngine *e) {
-  size_t ranks = (size_t)e->comm->size, most_pieces = 0;
+  size_t ranks = (size_t)e->comm->size;
   e->norm_offsets = zero_malloc((ranks + 1) * sizeof *e->norm_offsets, ZERO_MEM_COMM);
   e->norm_next = zero_malloc(ranks * sizeof *e->norm_next, ZERO_MEM_COMM);
   for (int u = 0; u < e->num_units; u++) {
     const Unit *unit = &e->units[u];
-    most_pieces = max_size(most_pieces, unit->num_own_pieces);
     for (size_t r = 0; r < ranks; r++) {
       size_t count = unit->layout.bounds[r + 1] - unit->layout.bounds[r];
       e->norm_offsets[r + 1] += (count + ZERO_CHUNK - 1) / ZERO_CHUNK;
@@ -125,7 +109,7 @@ static void allocate_norms(ZeroEngine *e) {
   }
   for (size_t r = 0; r < ranks; r++) e->norm_offsets[r + 1] += e->norm_offsets[r];
   size_t own = e->norm_offsets[e->comm->rank + 1] - e->norm_offsets[e->comm->rank];
-  e->piece_sums = zero_malloc(most_pieces * sizeof(double), ZERO_MEM_COMM);
+  e->piece_sums = e->device->alloc_host(e->device, e->kept.num_own * sizeof(double), ZERO_MEM_COMM);
   e->own_sums = zero_malloc(own * sizeof(double), ZERO_MEM_COMM);
   e->all_sums = zero_malloc(e->norm_offsets[ranks] * sizeof(double), ZERO_MEM_COMM);
 }
@@ -148,6 +132,7 @@ ZeroEngine *zero_initialize(const ZeroConfig *config, const ZeroUnit *units, int
   zero_comm_reserve(comm, comm_bytes(e));
   for (int u = 0; u < num_units; u++) allocate_unit(e, &e->units[u]);
   allocate_slots(e);
+  zero_shards_create(e);
   allocate_norms(e);
   comm->reset_sent(comm);
   return e;
@@ -165,8 +150,6 @@ static void free_unit(ZeroEngine *e, Unit *unit) {
   }
   if (zero_own_gradient(e, unit)) e->comm->free(e->comm, unit->grad_buffer);
   if (unit->flags & ZERO_OWN_BUFFER) e->device->free(e->device, unit->gather_buffer);
-  if (unit->device_pieces != unit->pieces) e->device->free(e->device, unit->device_pieces);
-  zero_free(unit->pieces);
   zero_layout_destroy(&unit->layout);
   free((void *)unit->name);
 }
@@ -179,9 +162,10 @@ void zero_destroy(ZeroEngine *e) {
     if (e->grad_slots[slot]) e->comm->free(e->comm, e->grad_slots[slot]);
     e->device->free(e->device, e->gather_slots[slot]);
   }
+  zero_shards_destroy(e);
   zero_free(e->norm_offsets);
   zero_free(e->norm_next);
-  zero_free(e->piece_sums);
+  e->device->free_host(e->device, e->piece_sums);
   zero_free(e->own_sums);
   zero_free(e->all_sums);
   zero_free(e->reduces);
@@ -202,9 +186,4 @@ size_t zero_steps_applied(const ZeroEngine *e) {
 }
 size_t zero_steps_skipped(const ZeroEngine *e) {
   return e->skipped;
-}
-
-void zero_set_steps(ZeroEngine *e, size_t applied, size_t skipped) {
-  e->applied = applied;
-  e->skipped = skipped;
 }

@@ -1,5 +1,6 @@
-// The engine's inside: shared by engine.c (life), state.c (fill, read, hash), parameters.c (gather, get, release),
-// gradients.c (buffers, reductions), step.c (norm, AdamW, publish), report.c (what it costs) and call_checker.c.
+// The engine's inside: shared by engine.c (life), shards.c (the list of what is kept), state.c (fill, read, hash),
+// parameters.c (gather, get, release), gradients.c (buffers, reductions), step.c (norm, AdamW, publish), report.c
+// (what it costs) and call_checker.c.
 #ifndef ZERO_ENGINE_H
 #define ZERO_ENGINE_H
 
@@ -25,10 +26,6 @@ typedef struct {
   float *exp_avg_sq; // (keep_hi - keep_lo)
   void *accumulated; // (acc_hi - acc_lo) gradients, in the accumulation type: summed over micro-steps, and over
                      // ranks in the own range once the reductions have finished
-
-  ZeroPiece *pieces; // of [keep_lo, keep_hi); those of [own_lo, own_hi) are a run of them
-  size_t num_pieces, first_own_piece, num_own_pieces;
-  ZeroPiece *device_pieces; // the same in the device's memory; `pieces` itself where that is the host's
 
   // Gathered parameters, stage 3.
   void *gather_buffer; // its own, or a shared slot's while it holds one
@@ -70,13 +67,21 @@ struct ZeroEngine {
   int norm_known;  // zero_norm was called and neither apply nor skip yet
   ZeroNorm norm;
 
+  // What is kept of each unit, for the device's norm and AdamW: own pieces unit by unit in ascending order, then,
+  // at stage 0, the others'.
+  ZeroShards kept;
+  ZeroPiece *pieces; // kept.pieces on the host; the same memory where that is the device's
+
   size_t *norm_offsets; // (ranks + 1) where each rank's chunk sums start in all_sums
   size_t *norm_next;    // (ranks) scratch: where in all_sums each rank is being read
-  double *piece_sums;   // scratch: as many as a unit has pieces at the most
+  double *piece_sums;   // one per own piece, all units
   double *own_sums;     // one per chunk that this rank owns, all units
   double *all_sums;     // one per chunk of the model, rank by rank
 };
 
+// shards.c: the list of what is kept, after all units are allocated; and its release.
+void zero_shards_create(ZeroEngine *);
+void zero_shards_destroy(ZeroEngine *);
 // gradients.c: adds what is still under way; afterwards `accumulated` is whole on its owner.
 void zero_finish_reduces(ZeroEngine *);
 // state.c: brings tensor t of unit u to rank 0, owner by owner, and hands it to `take` there, piece by piece in
@@ -121,6 +126,11 @@ static inline int zero_shared_gradients(const ZeroEngine *e) {
 // Element `at` of the unit in its accumulator.
 static inline void *zero_accumulated_at(const ZeroEngine *e, const Unit *unit, size_t at) {
   return (char *)unit->accumulated + (at - unit->acc_lo) * zero_type_size(e->config.accumulate);
+}
+// How the master weights of the steps applied so far become parameters: always the same for the same steps, so that a
+// run that is taken up again has the parameters that it had. Weights that no step has changed are rounded to nearest.
+static inline ZeroRounding zero_rounding(const ZeroEngine *e) {
+  return (ZeroRounding){e->config.stochastic_rounding && e->applied > 0, e->config.seed, e->applied};
 }
 static inline int zero_sharded_parameters(const ZeroEngine *e) {
   return e->config.stage == 3 && e->comm->size > 1;

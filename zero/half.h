@@ -11,17 +11,19 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "host_device.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-static inline uint32_t zero_float_bits(float x) {
+ZERO_HOST_DEVICE static inline uint32_t zero_float_bits(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   return bits;
 }
 
-static inline float zero_float_from_bits(uint32_t bits) {
+ZERO_HOST_DEVICE static inline float zero_float_from_bits(uint32_t bits) {
   float x;
   memcpy(&x, &bits, sizeof x);
   return x;
@@ -32,11 +34,11 @@ static inline float zero_float_from_bits(uint32_t bits) {
 
 #define ZERO_BF16_QUIET 0x0040u // the top bit of the mantissa: set in a quiet NaN
 
-static inline float zero_bf16_to_f32(uint16_t half) {
+ZERO_HOST_DEVICE static inline float zero_bf16_to_f32(uint16_t half) {
   return zero_float_from_bits((uint32_t)half << 16);
 }
 
-static inline uint16_t zero_f32_to_bf16(float x) {
+ZERO_HOST_DEVICE static inline uint16_t zero_f32_to_bf16(float x) {
   uint32_t bits = zero_float_bits(x);
   uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16; // up, or to the even one from the middle
   uint32_t nan = (bits >> 16) | ZERO_BF16_QUIET;
@@ -48,7 +50,7 @@ static inline uint16_t zero_f32_to_bf16(float x) {
 #define ZERO_F16_REBIAS ((127u - 15u) << 23)
 #define ZERO_F16_INFINITY (0x7c00u << ZERO_F16_SHIFT) // also the bits of the exponent, shifted as in fp32
 
-static inline float zero_f16_to_f32(uint16_t half) {
+ZERO_HOST_DEVICE static inline float zero_f16_to_f32(uint16_t half) {
   const uint32_t smallest_normal = 113u << 23, quiet = 1u << 22; // 2^-14 in fp32
   uint32_t magnitude = (half & 0x7fffu) << ZERO_F16_SHIFT;
   uint32_t normal = magnitude + ZERO_F16_REBIAS;
@@ -60,7 +62,7 @@ static inline float zero_f16_to_f32(uint16_t half) {
   return zero_float_from_bits(bits | (half & 0x8000u) << 16);
 }
 
-static inline uint16_t zero_f32_to_f16(float x) {
+ZERO_HOST_DEVICE static inline uint16_t zero_f32_to_f16(float x) {
   const uint32_t smallest_normal = 113u << 23, infinity = 0x7c00u, quiet = 0x0200u;
   const uint32_t too_large = 143u << 23; // 2^16: from here on infinite even without rounding
   uint32_t bits = zero_float_bits(x), magnitude = bits & ZERO_F32_MAGNITUDE;

@@ -20,7 +20,8 @@
 static struct {
   size_t now[ZERO_MEM_CATEGORIES];
   size_t peak[ZERO_MEM_CATEGORIES];
-  size_t window;       // of it in this rank's part of the shared window
+  size_t window; // of it in this rank's part of the shared window
+  size_t device, device_peak;
   size_t process_peak; // largest RssAnon + window seen by zero_process_peak
 } ledger;
 
@@ -47,6 +48,24 @@ void zero_ledger_remove(ZeroMemory category, size_t bytes, int window) {
   }
   ledger.now[category] -= bytes;
   if (window) ledger.window -= bytes;
+}
+
+void zero_ledger_add_device(ZeroMemory category, size_t bytes) {
+  zero_ledger_add(category, bytes, 0);
+  ledger.device += bytes;
+  if (ledger.device > ledger.device_peak) ledger.device_peak = ledger.device;
+}
+
+void zero_ledger_remove_device(ZeroMemory category, size_t bytes) {
+  if (bytes > ledger.device) {
+    zero_fatal("ledger: %zu bytes leave the GPU, where %zu are held: freed twice?", bytes, ledger.device);
+  }
+  zero_ledger_remove(category, bytes, 0);
+  ledger.device -= bytes;
+}
+
+size_t zero_ledger_device_peak(void) {
+  return ledger.device_peak;
 }
 
 size_t zero_ledger_now(ZeroMemory category) {

@@ -25,6 +25,11 @@ typedef enum {
 void zero_ledger_add(ZeroMemory category, size_t bytes, int window);
 void zero_ledger_remove(ZeroMemory category, size_t bytes, int window);
 
+// The same for memory of a GPU, of which the most that is held at once is kept apart.
+void zero_ledger_add_device(ZeroMemory category, size_t bytes);
+void zero_ledger_remove_device(ZeroMemory category, size_t bytes);
+size_t zero_ledger_device_peak(void);
+
 size_t zero_ledger_now(ZeroMemory category);  // bytes held
 size_t zero_ledger_peak(ZeroMemory category); // most bytes held at once
 size_t zero_ledger_window(void);              // bytes held in this rank's own part of the shared window

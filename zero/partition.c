@@ -72,7 +72,7 @@ size_t zero_layout_pieces(const ZeroLayout *layout, size_t lo, size_t hi, ZeroPi
     int decay = !(layout->tensors[t].flags & ZERO_NO_DECAY);
     for (size_t at = layout->offsets[t] + first, end = at + count; at < end;) {
       size_t next = min_size((at / ZERO_CHUNK + 1) * ZERO_CHUNK, end);
-      if (pieces) pieces[num] = (ZeroPiece){at - lo, (unsigned)(next - at), decay};
+      if (pieces) pieces[num] = (ZeroPiece){.first = at - lo, .count = (unsigned)(next - at), .decay = decay};
       num++;
       at = next;
     }

@@ -34,7 +34,7 @@ void zero_layout_create(ZeroLayout *, const ZeroUnit *, int ranks);
 void zero_layout_destroy(ZeroLayout *);
 
 // The pieces (chunk x tensor) of elements [lo, hi) in ascending order; lo and hi are chunk borders or the end.
-// Written to `pieces` if it is not NULL, with `first` counted from lo. Returns how many there are.
+// Written to `pieces` if it is not NULL, with `first` counted from lo and shard 0. Returns how many there are.
 size_t zero_layout_pieces(const ZeroLayout *, size_t lo, size_t hi, ZeroPiece *pieces);
 
 // The part of tensor t that lies in [lo, hi) of the flat buffer: its first element, counted within the tensor,

@@ -154,6 +154,12 @@ void zero_print_peak(ZeroEngine *e, FILE *out) {
   double peak = largest(e, (double)zero_process_peak()), held = 0.0;
   for (int c = 0; c < ZERO_MEM_CATEGORIES; c++) held += (double)zero_ledger_now((ZeroMemory)c);
   held = largest(e, held);
+  double device_peak = largest(e, (double)zero_ledger_device_peak());
+  double device_in_use = largest(e, (double)e->device->in_use_peak(e->device));
   if (e->comm->rank != 0) return;
   fprintf(out, "peak memory of a rank's process %.1f MiB | in the ledger %.1f MiB\n", peak / MIB, held / MIB);
+  if (e->device->host_memory) return;
+  fprintf(out,
+          "peak memory of a rank on its %s device %.1f MiB | in use there by all processes and the driver %.1f MiB\n",
+          e->device->name, device_peak / MIB, device_in_use / MIB);
 }

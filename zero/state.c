@@ -19,12 +19,10 @@ static float *kept_state(const Unit *unit, ZeroKind kind) {
   zero_fatal("no fp32 state of kind %d", (int)kind);
 }
 
-// The parameters of the kept range from the master weights; fp32 parameters are the master.
-static void round_parameters(ZeroEngine *e, Unit *unit) {
-  size_t size = zero_type_size(e->config.type), keep = unit->keep_hi - unit->keep_lo;
-  if (e->config.type == ZERO_F32 || keep == 0) return;
-  char *params = (char *)unit->params + (e->config.stage == 3 ? 0 : unit->keep_lo * size);
-  e->device->add(e->device, params, e->config.type, unit->master, ZERO_F32, keep, 1);
+// The kept parameters from the master weights; fp32 parameters are the master.
+static void round_parameters(ZeroEngine *e) {
+  const ZeroRounding rounding = zero_rounding(e);
+  if (e->config.type != ZERO_F32) e->device->round(e->device, &rounding, &e->kept);
 }
 
 // Has elements [first, first + count) of a tensor filled into `kept`: where they lie, or, where the host does not
@@ -56,10 +54,21 @@ void zero_fill(ZeroEngine *e, ZeroKind kind, ZeroFill *fn, void *ctx) {
       float *kept = kept_state(unit, kind) + (unit->layout.offsets[t] + first - unit->keep_lo);
       fill_kept(e, fn, ctx, u, t, first, count, kept, staging);
     }
-    if (kind == ZERO_MASTER) round_parameters(e, unit);
   }
   device->free_host(device, staging);
-  if (kind == ZERO_MASTER) zero_publish_parameters(e);
+  if (kind != ZERO_MASTER) return;
+  round_parameters(e);
+  zero_publish_parameters(e);
+}
+
+void zero_set_steps(ZeroEngine *e, size_t applied, size_t skipped) {
+  zero_check_call(e, "zero_set_steps", (int)applied);
+  e->applied = applied;
+  e->skipped = skipped;
+  if (!e->config.stochastic_rounding || e->config.type == ZERO_F32) return;
+  e->comm->publish(e->comm); // no rank may still be reading the parameters of before
+  round_parameters(e);
+  zero_publish_parameters(e);
 }
 
 // ---------------------------------------------------------------- whole tensors

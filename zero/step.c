@@ -12,17 +12,15 @@ static size_t own_chunks(const Unit *unit) {
 
 // One sum of squares per chunk that this rank owns, unit by unit, into own_sums.
 static void sum_own_chunks(ZeroEngine *e) {
+  e->device->sum_squares(e->device, &e->kept, e->piece_sums);
+  size_t p = 0;
   double *sums = e->own_sums;
   for (int u = 0; u < e->num_units; u++) {
-    Unit *unit = &e->units[u];
+    const Unit *unit = &e->units[u];
     size_t chunks = own_chunks(unit);
-    const ZeroPiece *pieces = unit->pieces + unit->first_own_piece;
-    const void *grad = zero_accumulated_at(e, unit, unit->keep_lo);
-    e->device->sum_squares(e->device, grad, e->config.accumulate, unit->device_pieces + unit->first_own_piece,
-                           unit->num_own_pieces, e->piece_sums);
     for (size_t c = 0; c < chunks; c++) sums[c] = 0.0;
-    for (size_t p = 0; p < unit->num_own_pieces; p++) {
-      sums[(unit->keep_lo + pieces[p].first - unit->own_lo) / ZERO_CHUNK] += e->piece_sums[p];
+    for (; p < e->kept.num_own && e->pieces[p].shard == (unsigned)u; p++) {
+      sums[(unit->keep_lo + e->pieces[p].first - unit->own_lo) / ZERO_CHUNK] += e->piece_sums[p];
     }
     sums += chunks;
   }
@@ -113,14 +111,8 @@ ZeroStep zero_apply(ZeroEngine *e, float lr) {
                      .weight_decay = config->weight_decay,
                      .grad_scale = clipped / scale,
                      .step = ++e->applied};
-  for (int u = 0; u < e->num_units; u++) {
-    Unit *unit = &e->units[u];
-    size_t params_lo = e->config.stage == 3 ? 0 : unit->keep_lo * zero_type_size(e->config.type);
-    void *params = e->config.type == ZERO_F32 ? NULL : (char *)unit->params + params_lo;
-    e->device->adamw(e->device, &adamw, unit->master, unit->exp_avg, unit->exp_avg_sq,
-                     zero_accumulated_at(e, unit, unit->keep_lo), e->config.accumulate, params, e->config.type,
-                     unit->device_pieces, unit->num_pieces);
-  }
+  ZeroRounding rounding = zero_rounding(e);
+  e->device->adamw(e->device, &adamw, &rounding, &e->kept);
   zero_publish_parameters(e);
   update_scale(e, 0);
   e->in_step = 0;

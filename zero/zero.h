@@ -57,12 +57,14 @@ typedef struct {
   int deterministic;   // 1: reduce at every micro-step in rank order, so that bits do not depend on ranks
   double beta1, beta2; // AdamW
   double eps;
-  double weight_decay; // on tensors without ZERO_NO_DECAY
-  int l2;              // 1: Adam with weight decay as an L2 penalty in the gradient, not AdamW
-  int no_bias_correction; // 1: the moments are used without correction
-  int decay_all;       // 1: on every tensor, flagged or not
-  double clip;         // largest global gradient norm; 0: off
+  double weight_decay;          // on tensors without ZERO_NO_DECAY
+  int l2;                       // 1: Adam with weight decay as an L2 penalty in the gradient, not AdamW
+  int no_bias_correction;       // 1: the moments are used without correction
+  int decay_all;                // 1: on every tensor, flagged or not
+  double clip;                  // largest global gradient norm; 0: off
   ZeroLossScaling loss_scaling; // fp16 only
+  int stochastic_rounding;      // 1: steps round the parameters of a half type stochastically; fp32 has none to round
+  uint64_t seed;                // of the numbers drawn for it
 } ZeroConfig;
 
 void zero_config_default(ZeroConfig *); // stage 0, fp32, deterministic, betas .9/.95, eps 1e-8, clip 1;
@@ -92,7 +94,8 @@ void zero_fill(ZeroEngine *, ZeroKind, ZeroFill *fn, void *ctx);
 // the unscaled, unclipped sum, between zero_norm and zero_apply / zero_skip.
 void zero_read(ZeroEngine *, ZeroKind, int unit, int tensor, float *out);
 
-void zero_set_steps(ZeroEngine *, size_t applied, size_t skipped); // on resume
+// On resume. Collective: with stochastic rounding the parameters become those that these steps had left.
+void zero_set_steps(ZeroEngine *, size_t applied, size_t skipped);
 size_t zero_steps_applied(const ZeroEngine *);
 size_t zero_steps_skipped(const ZeroEngine *);
 
@@ -141,7 +144,7 @@ typedef struct {
 } ZeroStep;
 
 void zero_set_betas(ZeroEngine *, double beta1, double beta2); // for schedules that move them
-ZeroNorm zero_norm(ZeroEngine *);            // finishes the reductions; then decide:
+ZeroNorm zero_norm(ZeroEngine *);                              // finishes the reductions; then decide:
 ZeroStep zero_apply(ZeroEngine *, float lr); // clip, AdamW on this rank's shard, publish the parameters
 void zero_skip(ZeroEngine *);                // or drop this step's gradients
 ZeroStep zero_step(ZeroEngine *, float lr);  // norm, then apply, or skip on overflow

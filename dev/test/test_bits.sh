@@ -131,6 +131,30 @@ for type in bf16 fp16; do
 done
 test_case "bits: another seed, other bits" other_seed
 
+# ---------------------------------------------------------------- stochastic rounding
+stochastic_run() { # TYPE NP COMM STAGE THREADS
+  local dir="stochastic-$1-$2-$3-$4-$5"
+  signature "$dir" of_type "$@" --stochastic-rounding 1 && same "$dir" "stochastic-$1-1-self-0-1"
+}
+stochastic_reference() { # TYPE
+  stochastic_run "$1" 1 self 0 1 && hashes_move "stochastic-$1-1-self-0-1" || return 1
+  why="stochastic rounding gives the bits of rounding to nearest"
+  ! cmp -s "alone-$1.bits" "stochastic-$1-1-self-0-1.bits"
+}
+no_stochastic_fp32() {
+  signature fp32-stochastic of_type fp32 1 self 0 1 --stochastic-rounding 1 && same fp32-stochastic alone-fp32 &&
+    has "output" "$(cat fp32-stochastic.out)" "note: stochastic rounding has no effect in fp32"
+}
+for type in bf16 fp16; do
+  test_case "bits: $type, stochastic rounding, one rank" stochastic_reference $type
+  while read -r np comm stage threads; do
+    test_case "bits: $type, stochastic rounding, $np ranks, stage $stage, $comm, $threads threads" \
+      stochastic_run $type "$np" "$comm" "$stage" "$threads"
+  done <<< "1 self 0 2
+$half_runs"
+done
+test_case "bits: stochastic rounding changes nothing in fp32" no_stochastic_fp32
+
 # ---------------------------------------------------------------- threads at a shape where a library may split sums
 # 2,304 rows and 64 channels: there oneDNN, given all rows of a weight gradient at once, splits them in a way of its
 # own for 1, for 2 and for 3 threads.

@@ -56,6 +56,7 @@ static void list_values(const ZeroConfigFile *f, Values *v) {
   add_int(v, "accumulation", &f->gradient_accumulation_steps);
   add_int(v, "stage", &f->stage);
   add_int(v, "deterministic", &f->deterministic);
+  add_int(v, "stochastic", &f->stochastic_rounding);
   add_int(v, "print", &f->steps_per_print);
   add_number(v, "clip", &f->gradient_clipping);
   add_type(v, "comm", &f->communication_data_type);
@@ -131,6 +132,7 @@ static const Valid valid[] = {
      "train=auto micro=auto accumulation=auto clip=auto", NULL},
     {TOP("\"train_batch_size\": null, \"gradient_accumulation_steps\": 4e0"), "accumulation=4", NULL},
     {TOP("\"deterministic\": false"), "deterministic=0", NULL},
+    {TOP("\"stochastic_rounding\": true"), "stochastic=1", NULL},
     {TOP("\"deterministic\": true, \"steps_per_print\": 100, \"gradient_clipping\": 0"),
      "deterministic=1 print=100 clip=0", NULL},
     {TOP("\"steps_per_print\": null, \"gradient_clipping\": 0.5"), "clip=0.5", NULL},
@@ -349,6 +351,7 @@ static const Invalid invalid[] = {
     {TOP("\"deterministic\": 1"), {"deterministic: found 1, expected true or false"}},
     {TOP("\"deterministic\": \"True\""),
      {"deterministic: found \"True\", expected true or false; without quotes, in small letters"}},
+    {TOP("\"stochastic_rounding\": 1"), {"stochastic_rounding: found 1, expected true or false"}},
     {TOP("\"deterministic\": \"auto\""), {"deterministic: found \"auto\", expected true or false"}},
     {TOP("\"steps_per_print\": \"auto\""), {"steps_per_print: found \"auto\", expected a whole number from 1"}},
     {TOP("\"steps_per_print\": 0"), {"steps_per_print: found 0, expected a whole number from 1"}},

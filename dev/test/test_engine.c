@@ -6,6 +6,8 @@
 //
 // `test_engine --hash`: prints norm and hash of the state after each step of one global batch of 12 micro-batches, in
 // each type, for the shell to compare between numbers of ranks and transports (test_bits.sh, test_calls.sh).
+#include "../../zero/stochastic.h"
+
 #include "check.h"
 #include "fake_model.h"
 
@@ -370,6 +372,77 @@ static void test_growth(void **state) {
   finish_test();
 }
 
+// ---------------------------------------------------------------- stochastic rounding
+
+// What parameter `number` of the model, gaps included, must be after step `step`.
+static float stochastic_parameter(ZeroType type, float master, uint64_t seed, size_t step, uint64_t number) {
+  uint32_t draws[4];
+  zero_rounding_draws(seed, step, number / 4, draws);
+  uint32_t draw = draws[number % 4];
+  return type == ZERO_BF16 ? zero_bf16_to_f32(zero_f32_to_bf16_stochastic(master, draw))
+                           : zero_f16_to_f32(zero_f32_to_f16_stochastic(master, draw));
+}
+
+// Elements of all units that are not the master weights rounded by (seed, step, number); in *stochastic those that
+// are not the nearest.
+static size_t differing_stochastic(ZeroEngine *e, ZeroType type, uint64_t seed, size_t step, size_t *stochastic) {
+  size_t differing = 0, unit_first = 0;
+  for (int u = 0; u < FAKE_UNITS; u++) {
+    const void *flat = zero_get(e, u);
+    *stochastic += differing_parameters(e, type, u, flat);
+    for (int t = 0; t < fake_units[u].num_tensors; t++) {
+      const float *master = read_everywhere(e, ZERO_MASTER, u, t);
+      size_t offset = zero_offset(e, u, t);
+      for (size_t i = 0; i < fake_count(u, t); i++) {
+        float expected = stochastic_parameter(type, master[i], seed, step, unit_first + offset + i);
+        differing += fake_load(flat, type, offset + i) != expected;
+      }
+    }
+    zero_release(e, u);
+    unit_first += fake_totals[u];
+  }
+  return differing;
+}
+
+// The draws of every parameter are its own and the step's on any number of ranks, at every stage: after steps, after
+// a skipped one, and in an engine that takes over state and steps.
+static void check_stochastic(ZeroConfig config, ZeroConfig nearest) {
+  ZeroEngine *e = start(&config), *plain = start(&nearest);
+  expect_parameters(e, config.type); // what no step has changed is rounded to nearest
+  for (size_t s = 0; s < 3; s++) {
+    size_t stochastic = 0;
+    train_step(e, s, 1), train_step(plain, s, 1);
+    EXPECT(differing_stochastic(e, config.type, config.seed, s + 1, &stochastic) == 0);
+    EXPECT(stochastic > FAKE_PARAMETERS / 5);             // a value goes the other way a quarter of the time
+    EXPECT(zero_state_hash(e) == zero_state_hash(plain)); // gradients that do not ask for the parameters
+  }
+  fake_backward(e, comm, 3, 1, NAN, 0);
+  EXPECT(zero_step(e, (float)LEARNING_RATE).skipped);
+  size_t stochastic = 0, others = 0;
+  EXPECT(differing_stochastic(e, config.type, config.seed, 3, &stochastic) == 0 && stochastic > 0);
+  EXPECT(differing_stochastic(e, config.type, config.seed + 1, 3, &stochastic) > FAKE_PARAMETERS / 4);
+  EXPECT(differing_stochastic(e, config.type, config.seed, 2, &stochastic) > FAKE_PARAMETERS / 4);
+  zero_set_steps(e, 2, 0);
+  EXPECT(differing_stochastic(e, config.type, config.seed, 2, &others) == 0 && others > 0);
+  zero_destroy(e);
+  zero_destroy(plain);
+}
+
+static void test_stochastic_rounding(void **state) {
+  (void)state;
+  for (int type = 1; type < TYPES; type++) {
+    for (int run = 0; run < 2 * STAGES; run++) {
+      ZeroConfig config = config_in(types[type], run % STAGES), nearest;
+      config.deterministic = run / STAGES;
+      nearest = config;
+      config.stochastic_rounding = 1;
+      config.seed = 0x123456789abu;
+      check_stochastic(config, nearest);
+    }
+  }
+  finish_test();
+}
+
 // ---------------------------------------------------------------- state in and out
 
 // Every element is filled on the ranks that keep it, once on each, and read back as it was.
@@ -436,6 +509,8 @@ static void test_resume(void **state) {
     int stage = run % STAGES;
     ZeroConfig from = config_in(types[run / STAGES], stage), to = from;
     from.loss_scaling.window = 1;
+    from.stochastic_rounding = to.stochastic_rounding = run / STAGES == 1; // in bf16
+    from.seed = to.seed = 5;
     to.stage = (stage + 2) % STAGES;
     ZeroEngine *e = start(&from), *resumed = zero_initialize(&to, fake_units, FAKE_UNITS, comm, device);
     for (size_t s = 0; s < 2; s++) train_step(e, s, 1);
@@ -456,6 +531,10 @@ static void test_resume(void **state) {
     EXPECT(zero_loss_scale(e) == (from.type == ZERO_F16 ? ldexpf(1.0f, SCALE_POWER + 1) : 1.0f));
     EXPECT(zero_loss_scale(resumed) == zero_loss_scale(e));
     EXPECT(zero_state_hash(resumed) == zero_state_hash(e));
+    if (from.stochastic_rounding) {
+      size_t stochastic = 0;
+      EXPECT(differing_stochastic(resumed, from.type, from.seed, 2, &stochastic) == 0 && stochastic > 0);
+    }
     train_step(e, 2, 1);
     train_step(resumed, 2, 1);
     EXPECT(zero_state_hash(resumed) == zero_state_hash(e));
@@ -689,6 +768,7 @@ static int run_suite(void) {
       cmocka_unit_test(test_overflow),
       cmocka_unit_test(test_scale_is_found),
       cmocka_unit_test(test_growth),
+      cmocka_unit_test(test_stochastic_rounding),
       cmocka_unit_test(test_fill_and_read),
       cmocka_unit_test(test_who_fills),
       cmocka_unit_test(test_resume),

@@ -85,6 +85,24 @@ static void test_process_peak(void **state) {
   assert_int_equal(zero_process_peak(), with_window);
 }
 
+// A GPU's memory is in its category and has a peak of its own.
+static void test_device_peak(void **state) {
+  (void)state;
+  size_t before = zero_ledger_now(ZERO_MEM_OTHER);
+  assert_int_equal(zero_ledger_device_peak(), 0);
+  zero_ledger_add(ZERO_MEM_OTHER, 1000, 0);
+  zero_ledger_add_device(ZERO_MEM_OTHER, 300);
+  zero_ledger_add_device(ZERO_MEM_COMM, 50);
+  zero_ledger_remove_device(ZERO_MEM_OTHER, 300);
+  zero_ledger_add_device(ZERO_MEM_OTHER, 200);
+  assert_int_equal(zero_ledger_now(ZERO_MEM_OTHER), before + 1200);
+  assert_int_equal(zero_ledger_device_peak(), 350);
+  zero_ledger_remove_device(ZERO_MEM_OTHER, 200);
+  zero_ledger_remove_device(ZERO_MEM_COMM, 50);
+  zero_ledger_remove(ZERO_MEM_OTHER, 1000, 0);
+  assert_int_equal(zero_ledger_device_peak(), 350);
+}
+
 // Runs action in a child; returns its exit code, its stderr in text.
 static int run_child(void (*action)(void), char *text, size_t text_bytes) {
   int ends[2];
@@ -122,6 +140,11 @@ static void remove_too_much(void) {
   zero_ledger_remove(ZERO_MEM_COMM, 11, 0);
 }
 
+static void remove_what_no_gpu_holds(void) {
+  zero_ledger_add(ZERO_MEM_COMM, 10, 0);
+  zero_ledger_remove_device(ZERO_MEM_COMM, 10);
+}
+
 static void report_user_errors(void) {
   ZeroErrors errors = {0};
   zero_errors_check(&errors, NULL); // none: goes on
@@ -140,14 +163,16 @@ static void test_errors(void **state) {
   assert_non_null(strstr(text, "'activations'"));
   assert_int_equal(run_child(remove_too_much, text, sizeof(text)), ZERO_EXIT_FAILED);
   assert_non_null(strstr(text, "freed twice?"));
+  assert_int_equal(run_child(remove_what_no_gpu_holds, text, sizeof(text)), ZERO_EXIT_FAILED);
+  assert_non_null(strstr(text, "freed twice?"));
   assert_int_equal(run_child(report_user_errors, text, sizeof(text)), ZERO_EXIT_USAGE);
   assert_string_equal(text, "error: file a.json: found 7\nerror: flag -b: found 0, expected 1 or more\n");
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_counts_and_peaks), cmocka_unit_test(test_names),  cmocka_unit_test(test_allocator),
-      cmocka_unit_test(test_process_peak),     cmocka_unit_test(test_errors),
+      cmocka_unit_test(test_counts_and_peaks), cmocka_unit_test(test_names),       cmocka_unit_test(test_allocator),
+      cmocka_unit_test(test_process_peak),     cmocka_unit_test(test_device_peak), cmocka_unit_test(test_errors),
   };
   return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }

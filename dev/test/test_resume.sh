@@ -23,15 +23,16 @@ resumed() {
     is "main.log" "$(cat parts/main.log)" "$(cat whole/main.log)" && is "lines" "$(grep -c trl whole/main.log)" 16
 }
 
-# elsewhere: a checkpoint of 2 ranks at stage 1 goes on with 4 ranks at stage 3.
+# elsewhere [ARGUMENTS]: a checkpoint of 2 ranks at stage 1 goes on with 4 ranks at stage 3.
 elsewhere() {
   local whole rest
   rm -rf whole parts
-  whole=$("$train" "${flags[@]}" -o whole | grep '^step.*state')
-  "$run" 2 "$train" "${flags[@]}" -z 1 -o parts -n 9 > log 2>&1 || return 1
+  whole=$("$train" "${flags[@]}" "$@" -o whole | grep '^step.*state')
+  "$run" 2 "$train" "${flags[@]}" "$@" -z 1 -o parts -n 9 > log 2>&1 || return 1
   rm -rf parts/step_00000016
-  rest=$("$run" 4 "$train" "${flags[@]}" -z 3 -o parts -y 1 | grep '^step.*state') || return 1
-  is "state" "$rest" "$whole" && is "main.log" "$(cat parts/main.log)" "$(cat whole/main.log)"
+  rest=$("$run" 4 "$train" "${flags[@]}" "$@" -z 3 -o parts -y 1 | grep '^step.*state') || return 1
+  why="no state hash" && [ -n "$whole" ] && is "state" "$rest" "$whole" &&
+    is "main.log" "$(cat parts/main.log)" "$(cat whole/main.log)"
 }
 
 damaged() {
@@ -176,6 +177,7 @@ if [ "$long" != --long ]; then
   test_case "resume: fp16, stage 2" resumed fp16 2
 fi
 test_case "resume at other ranks and stage" elsewhere
+test_case "resume at other ranks and stage, stochastic rounding" elsewhere --dtype bf16 --stochastic-rounding 1
 test_case "damaged checkpoints" damaged
 test_case "a checkpoint of another shape" other_shape
 test_case "a checkpoint of other data" other_data

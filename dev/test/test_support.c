@@ -8,6 +8,7 @@
 #include "../../llmc/random.h"
 #include "../../llmc/sampler.h"
 #include "../../llmc/tokenizer.h"
+#include "../../zero/philox.h"
 #include "check.h"
 
 // ---------------------------------------------------------------------------------------------------
@@ -29,7 +30,7 @@ static void test_philox_known_answers(void **state) {
   };
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     uint32_t out[4];
-    philox4x32(known[i].counter, known[i].key, out);
+    zero_philox4x32(known[i].counter, known[i].key, out);
     assert_memory_equal(out, known[i].out, sizeof out);
   }
 }
@@ -40,7 +41,7 @@ static double reference_normal(uint64_t seed, uint32_t tensor, uint64_t element)
   const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), tensor, 0};
   const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
   uint32_t bits[4];
-  philox4x32(counter, key, bits);
+  zero_philox4x32(counter, key, bits);
   const size_t pair = element % 4 / 2 * 2;
   const double u = (bits[pair] + 1.0) / 4294967296.0, angle = 2 * M_PI * (bits[pair + 1] / 4294967296.0);
   return sqrt(-2 * log(u)) * (element % 2 == 0 ? cos(angle) : sin(angle));

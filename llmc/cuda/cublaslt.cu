@@ -191,7 +191,7 @@ static void destroy_entry(Entry *entry) {
 static void open_library(const Key *key) {
   CHECK(key, cublasLtCreate(&cache.handle));
   CUDA_CHECK(cudaMalloc(&cache.workspace, WORKSPACE_BYTES));
-  zero_ledger_add(ZERO_MEM_OTHER, WORKSPACE_BYTES, 0);
+  zero_ledger_add_device(ZERO_MEM_OTHER, WORKSPACE_BYTES);
 }
 
 static Entry *free_place(void) {

@@ -107,7 +107,7 @@ __global__ void fill_kernel(T *out, size_t count) {
 static void *new_operand(size_t count, ZeroType type) {
   void *data;
   CUDA_CHECK(cudaMalloc(&data, count * zero_type_size(type)));
-  zero_ledger_add(ZERO_MEM_OTHER, count * zero_type_size(type), 0);
+  zero_ledger_add_device(ZERO_MEM_OTHER, count * zero_type_size(type));
   DISPATCH_TYPE(type, T,
                 LAUNCH((fill_kernel<T>), grid_blocks(count, FILL_THREADS), FILL_THREADS, 0, NULL, (T *)data, count););
   return data;
@@ -115,7 +115,7 @@ static void *new_operand(size_t count, ZeroType type) {
 
 static void free_operand(void *data, size_t count, ZeroType type) {
   CUDA_CHECK(cudaFree(data));
-  zero_ledger_remove(ZERO_MEM_OTHER, count * zero_type_size(type), 0);
+  zero_ledger_remove_device(ZERO_MEM_OTHER, count * zero_type_size(type));
 }
 
 // Seconds that `runs` products take, one right after the other.
