@@ -116,11 +116,12 @@ $(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
 
 # The tests of the operations and of the device, on a GPU: dev/gpu_check.sh runs them.
 CUDA_TESTS := $(patsubst %,$(BUILD)/cuda/%,test_ops test_ops_attention test_device)
+# The runtime library is shared there: linked statically, its own malloc would be wrapped as well.
 PINNED := $(foreach name,malloc calloc realloc aligned_alloc free,-Xlinker --wrap=$(name))
 $(BUILD)/cuda/test_ops $(BUILD)/cuda/test_ops_attention: $(BUILD)/cuda/dev/gpu/pinned_malloc.o
 $(CUDA_TESTS): $(BUILD)/cuda/%: $(BUILD)/cuda/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
+	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $^ -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
 $(BUILD)/cuda/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo 'cc $<'

@@ -289,9 +289,10 @@ static void check_lm_head(HeadShape s, Case k) {
 
 static void test_lm_head(void **state) {
   (void)state;
-  // Below, at and above the block of 512 rows; more entries than one slice of the input gradient holds.
-  HeadShape shapes[] = {
-      {1, 16, 5, 5}, {13, 40, 97, 128}, {192, 128, 80, 128}, {600, 20, 97, 128}, {1030, 32, 33, 64}};
+  // Below, at and above the blocks of 512 rows (CPU) and 4,096 (CUDA); more entries than one slice of the input
+  // gradient holds, and enough that CUDA keeps a row in shared memory.
+  HeadShape shapes[] = {{1, 16, 5, 5},      {13, 40, 97, 128},  {192, 128, 80, 128},
+                        {600, 20, 97, 128}, {1030, 32, 33, 64}, {4100, 8, 33, 64}};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
     for (int c = 0; c < CASES; c++) check_lm_head(shapes[i], cases[c]);
   }

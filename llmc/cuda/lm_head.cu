@@ -5,21 +5,23 @@
 // rounded once, so the products that use it see rows of Vp elements 2 Vp apart. The input gradient sums over the
 // vocabulary in one product. dwte sums over blocks in fp32: in place where it is fp32, else, with more than one
 // block, in a buffer of 4 Vp C bytes (147 MiB at 50,304 x 768) that is rounded at the end.
+// Where a row fits a multiprocessor's shared memory, the softmax reads it from memory once.
 //
-// What a block costs: three products of 2 rows Vp C FLOPs, and 4 rows Vp bytes written, read twice and written once
-// more (half as many in the half types) by the softmax, besides what the products read: bytes bound the softmax.
+// What a block costs: three products of 2 rows Vp C FLOPs, and 4 rows Vp bytes written, read once or twice and
+// written once more (half as many in the half types) by the softmax, besides what the products read: bytes bound the
+// softmax.
 #include <math_constants.h>
 
 #include "convert.cuh"
 #include "cublaslt.cuh"
 
 enum {
-  // Rows whose logits are in memory at once: 1,024 rows of 50,304 are 197 MiB. Fewer and the input gradient has too
-  // few
-  // tiles for a large GPU and dwte passes through memory too often; the borders, and so the order in which dwte is
-  // summed, depend on nothing else.
-  HEAD_BLOCK_ROWS = 1024,
-  HEAD_THREADS = 256,
+  // Rows whose logits are in memory at once: 4,096 rows of 50,304 are 786 MiB. With 1,024 dwte, which is read and
+  // written for every block, took half of its product's time on an H100. The borders, and so the order in which dwte
+  // is summed, depend on nothing else.
+  HEAD_BLOCK_ROWS = 4096,
+  HEAD_THREADS = 256,       // of a block that reads its row twice
+  HEAD_KEPT_THREADS = 1024, // of one that keeps it in shared memory, alone on its multiprocessor
   SCRATCH_ALIGNMENT = 256
 };
 
@@ -46,12 +48,15 @@ typedef struct {
   float max, sum;
 } Softmax;
 
-// This thread's part of a row, in one pass: when the maximum grows, the sum so far shrinks accordingly.
-template <int WIDTH>
-__device__ __forceinline__ Softmax thread_softmax(const float *x, size_t V) {
+// This thread's part of a row, in one pass: when the maximum grows, the sum so far shrinks accordingly. What it reads
+// stays in `kept`, unless that is NULL.
+template <int WIDTH, int THREADS>
+__device__ __forceinline__ Softmax thread_softmax(const float *x, float *kept, size_t V) {
   Softmax part = {-CUDART_INF_F, 0.0f};
-  for (size_t at = threadIdx.x * WIDTH; at < V; at += HEAD_THREADS * WIDTH) {
+#pragma unroll 4
+  for (size_t at = threadIdx.x * WIDTH; at < V; at += THREADS * WIDTH) {
     Packet<WIDTH> logits = load_packet<WIDTH>(x + at);
+    if (kept != NULL) store_packet(kept + at, logits);
     float max = part.max;
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) {
@@ -66,25 +71,27 @@ __device__ __forceinline__ Softmax thread_softmax(const float *x, size_t V) {
   return part;
 }
 
-template <int WIDTH>
-__device__ __forceinline__ Softmax row_softmax(const float *x, size_t V) {
-  Softmax part = thread_softmax<WIDTH>(x, V), row;
-  row.max = block_max<HEAD_THREADS>(part.max);
-  row.sum = block_sum<HEAD_THREADS>(part.sum * expf(part.max - row.max)); // 0 from a thread without columns
+template <int WIDTH, int THREADS>
+__device__ __forceinline__ Softmax row_softmax(const float *x, float *kept, size_t V) {
+  Softmax part = thread_softmax<WIDTH, THREADS>(x, kept, V), row;
+  row.max = block_max<THREADS>(part.max);
+  row.sum = block_sum<THREADS>(part.sum * expf(part.max - row.max)); // 0 from a thread without columns
   return row;
 }
 
-// grad_scale * (softmax - one-hot) over the row itself, and 0 in the padded columns. In a half type what a thread
-// writes lies where others have logits to read, of these columns or of earlier ones: all read, then all write.
-template <typename T, int WIDTH>
-__device__ __forceinline__ void write_gradient(float *x, Softmax row, size_t target, float grad_scale, size_t V,
-                                               size_t Vp) {
+// grad_scale * (softmax - one-hot) over the row itself, and 0 in the padded columns. The logits are x's, or those
+// that the thread has kept. In a half type what a thread writes lies where others have logits to read from x, of
+// these columns or of earlier ones: all read, then all write.
+template <typename T, int WIDTH, int THREADS>
+__device__ __forceinline__ void write_gradient(float *x, const float *kept, Softmax row, size_t target,
+                                               float grad_scale, size_t V, size_t Vp) {
   const float factor = grad_scale / row.sum;
-  for (size_t first = 0; first < Vp; first += HEAD_THREADS * WIDTH) {
+#pragma unroll 2
+  for (size_t first = 0; first < Vp; first += THREADS * WIDTH) {
     const size_t at = first + threadIdx.x * WIDTH;
     Packet<WIDTH> gradient = zero_packet<WIDTH>();
     if (at < V) {
-      Packet<WIDTH> logits = load_packet<WIDTH>(x + at);
+      Packet<WIDTH> logits = load_packet<WIDTH>((kept != NULL ? kept : x) + at);
 #pragma unroll
       for (int i = 0; i < WIDTH; i++) {
         float e = expf(logits.value[i] - row.max);
@@ -92,15 +99,15 @@ __device__ __forceinline__ void write_gradient(float *x, Softmax row, size_t tar
         if (at + i < V) gradient.value[i] = e * factor;
       }
     }
-    if (sizeof(T) < sizeof(float)) __syncthreads();
+    if (kept == NULL && sizeof(T) < sizeof(float)) __syncthreads();
     if (at < Vp) store_packet(reinterpret_cast<T *>(x) + at, gradient);
   }
 }
 
-// One block per row. A target that is neither in [0, V) nor OPS_IGNORE gives the loss NaN: a kernel has no other way
-// to refuse.
-template <typename T, int WIDTH>
-__global__ void __launch_bounds__(HEAD_THREADS)
+// One block per row, which KEEPS it in (V) dynamic shared memory or not. A target that is neither in [0, V) nor
+// OPS_IGNORE gives the loss NaN: a kernel has no other way to refuse.
+template <typename T, int WIDTH, int THREADS, bool KEEPS>
+__global__ void __launch_bounds__(THREADS)
     lm_head_classifier_kernel(float *loss, float *logits, const int *targets, float grad_scale, int gradients,
                               size_t V, size_t Vp) {
   const size_t row = blockIdx.x;
@@ -109,15 +116,20 @@ __global__ void __launch_bounds__(HEAD_THREADS)
   if (target < 0 || (size_t)target >= V) {
     if (threadIdx.x == 0) loss[row] = target == OPS_IGNORE ? 0.0f : CUDART_NAN_F;
     if (!gradients) return;
-    for (size_t at = threadIdx.x * WIDTH; at < Vp; at += HEAD_THREADS * WIDTH) {
+    for (size_t at = threadIdx.x * WIDTH; at < Vp; at += THREADS * WIDTH) {
       store_packet(reinterpret_cast<T *>(x) + at, zero_packet<WIDTH>());
     }
     return;
   }
+  float *kept = NULL;
+  if (KEEPS) {
+    DYN_SMEM(float, memory);
+    kept = memory;
+  }
   const float target_logit = x[target];
-  Softmax softmax = row_softmax<WIDTH>(x, V);
+  Softmax softmax = row_softmax<WIDTH, THREADS>(x, kept, V);
   if (threadIdx.x == 0) loss[row] = logf(softmax.sum) + (softmax.max - target_logit);
-  if (gradients) write_gradient<T, WIDTH>(x, softmax, (size_t)target, grad_scale, V, Vp);
+  if (gradients) write_gradient<T, WIDTH, THREADS>(x, kept, softmax, (size_t)target, grad_scale, V, Vp);
 }
 
 // ---------------------------------------------------------------- a block of rows
@@ -147,18 +159,36 @@ static void block_logits(const Block *block) {
   cublaslt_gemm(&product, block->stream);
 }
 
+// Whether a row is long enough that reading it twice costs more than a block that has the multiprocessor to itself,
+// and fits into that one's shared memory.
+static int keeps_rows(size_t bytes) {
+  const size_t reserved = 4 << 10, least = 64 << 10; // reserved: the sums' static arrays and the system's own
+  static int most = 0;                               // of this process's GPU
+  if (most == 0) {
+    int gpu;
+    CUDA_CHECK(cudaGetDevice(&gpu));
+    CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu));
+  }
+  return bytes >= least && bytes + reserved <= (size_t)most;
+}
+
 static void block_loss(const Block *block, float *loss, const int *targets, float grad_scale, int gradients,
                        size_t V) {
   // Packets of four logits in every type; a half type's gradient is written in packets of 8 bytes.
   enum { LOGITS = PACKET_BYTES / sizeof(float) };
   const unsigned rows = grid_blocks(block->rows, 1);
+  const size_t kept_bytes = ceil_div(V, (size_t)LOGITS) * PACKET_BYTES;
   DISPATCH_TYPE(block->type, T, {
-    if (whole_packets<float>(block->Vp, address_bits(block->logits))) {
-      LAUNCH((lm_head_classifier_kernel<T, LOGITS>), rows, HEAD_THREADS, 0, block->stream, loss, block->logits,
-             targets, grad_scale, gradients, V, block->Vp);
+    if (!whole_packets<float>(block->Vp, address_bits(block->logits))) {
+      LAUNCH((lm_head_classifier_kernel<T, 1, HEAD_THREADS, false>), rows, HEAD_THREADS, 0, block->stream, loss,
+             block->logits, targets, grad_scale, gradients, V, block->Vp);
+    } else if (keeps_rows(kept_bytes)) {
+      allow_shared_memory((const void *)lm_head_classifier_kernel<T, LOGITS, HEAD_KEPT_THREADS, true>, kept_bytes);
+      LAUNCH((lm_head_classifier_kernel<T, LOGITS, HEAD_KEPT_THREADS, true>), rows, HEAD_KEPT_THREADS, kept_bytes,
+             block->stream, loss, block->logits, targets, grad_scale, gradients, V, block->Vp);
     } else {
-      LAUNCH((lm_head_classifier_kernel<T, 1>), rows, HEAD_THREADS, 0, block->stream, loss, block->logits, targets,
-             grad_scale, gradients, V, block->Vp);
+      LAUNCH((lm_head_classifier_kernel<T, LOGITS, HEAD_THREADS, false>), rows, HEAD_THREADS, 0, block->stream, loss,
+             block->logits, targets, grad_scale, gradients, V, block->Vp);
     }
   });
 }
