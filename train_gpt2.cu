@@ -24,6 +24,9 @@
 #include "llmc/setup.h"
 #include "llmc/stop.h"
 #include "zero/zero.h"
+#ifdef ZERO_CUDA
+#include "llmc/cuda/attention_cudnn.h"
+#endif
 
 // ----------------------------------------------------------------------------
 // The model: embeddings, L blocks, the final LayerNorm. Each is a unit of the engine.
@@ -630,6 +633,10 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
   printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
          c->num_layers, c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size,
          gpt2_num_parameters(c));
+#ifdef ZERO_CUDA
+  char attention[ATTENTION_NAME_BYTES];
+  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, attention));
+#endif
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
   if (weights && *gpt2_weights_note(weights, note)) printf("note: -e %s: %s\n", s->options.model, note);
