@@ -117,6 +117,7 @@ CUDA_OBJS := $(patsubst %.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES) $(if $(USE_CUDNN)
 $(BUILD)/cuda-choice: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
+.PHONY: FORCE
 FORCE:
 train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice
 	@echo 'link $@'

@@ -16,7 +16,8 @@ has_cudnn() {
 builds() {
   has_cudnn || return 77
   make --no-print-directory -j1 USE_CUDNN=1 "$build/cuda-cudnn/cudnn_plans" train_gpt2cu > "$work/make.log" 2>&1
-  is "exit code of make, after '$(grep -E 'error|warning|\*\*\*' "$work/make.log" | head -n 3)'" $? 0
+  local code=$?
+  is "exit code of make, after '$(grep -E 'error|warning|\*\*\*' "$work/make.log" | head -n 3)'" $code 0
 }
 
 engines() {
@@ -26,7 +27,8 @@ engines() {
   why="no stub of the driver's library at $stub" && [ -e "$stub" ] || return 77
   ln -s "$(realpath "$stub")" "$work/libcuda.so.1"
   LD_LIBRARY_PATH="$work:$(dirname "$stub")/..:${LD_LIBRARY_PATH:-}" "$build/cuda-cudnn/cudnn_plans" > "$work/log" 2>&1
-  is "exit code, after '$(grep -m 1 '^not ok' "$work/log")'" $? 0 && is "last line" "$(tail -n 1 "$work/log")" "80 passed, 0 failed, 0 skipped"
+  local code=$?
+  is "exit code, after '$(grep -m 1 '^not ok' "$work/log")'" $code 0 && is "last line" "$(tail -n 1 "$work/log")" "80 passed, 0 failed, 0 skipped"
 }
 
 test_case "cudnn: compiled and linked by nvcc" builds
