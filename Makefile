@@ -33,6 +33,7 @@ help:
 	@echo 'make demo        install what is missing, train a small GPT-2 on the King James Bible with 4 ranks'
 	@echo 'make             build $(PROGRAMS)'
 	@echo 'make train_gpt2cu test_gpt2cu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
+	@echo '     … USE_CUDNN=1            attention through cuDNN (CUDNN_PATH: where it is)'
 	@echo 'make train_gpt2emu test_gpt2emu   the same sources on dev/cudaemu: slow, for tests'
 	@echo 'make deps        install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make test        build everything and run the tests, under 15 minutes'
@@ -100,29 +101,46 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 NVCC ?= nvcc
 GPU_ARCH ?=
 CUDA_HOME ?= /usr/local/cuda
-CUDA_SOURCES := $(wildcard llmc/cuda/*.cu) zero/device_cuda.cu
+CUDNN_SOURCES := $(wildcard llmc/cuda/attention_cudnn*.cu)
+CUDA_SOURCES := $(filter-out $(CUDNN_SOURCES),$(wildcard llmc/cuda/*.cu)) zero/device_cuda.cu
+# USE_CUDNN=1: attention through cuDNN where it serves; CUDNN_PATH: where its include/ and lib are, unless nvcc knows.
+USE_CUDNN ?=
+CUDNN_PATH ?=
+CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)
+CUDNN_FLAGS = $(if $(USE_CUDNN),-DUSE_CUDNN $(if $(CUDNN_PATH),-I$(CUDNN_PATH)/include))
+CUDNN_LIBS = $(if $(USE_CUDNN),$(if $(CUDNN_PATH),-L$(CUDNN_PATH)/lib64 -L$(CUDNN_PATH)/lib) -lcudnn)
 HOST_OBJS := $(ZERO_OBJS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c))
 NVCC_ARCH = $(if $(GPU_ARCH),-arch=sm_$(GPU_ARCH),-gencode arch=compute_80,code=sm_80 \
               -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90)
-NVCC_FLAGS = -std=c++17 -O3 -DZERO_CUDA $(NVCC_ARCH) -I. -Xcompiler -Wall,-Wextra -Werror all-warnings $(MPI_CFLAGS)
-CUDA_OBJS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o)
-train_gpt2cu test_gpt2cu: %cu: $(BUILD)/cuda/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
+NVCC_FLAGS = -std=c++17 -O3 -DZERO_CUDA $(NVCC_ARCH) -I. -Xcompiler -Wall,-Wextra -Werror all-warnings $(MPI_CFLAGS) $(CUDNN_FLAGS)
+CUDA_OBJS := $(patsubst %.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES) $(if $(USE_CUDNN),$(CUDNN_SOURCES)))
+# With and without cuDNN a program has one name: made anew when the choice changes.
+$(BUILD)/cuda-choice: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
+.PHONY: FORCE
+FORCE:
+train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ -lcublasLt $(MPI_LIBS) -lxxhash -lcjson -lgomp
-$(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
+# Whether cuDNN takes our graphs, on GPUs that need not be there: dev/test/test_cudnn.sh.
+$(CUDA_BUILD)/cudnn_plans: $(CUDA_BUILD)/dev/test/cudnn_plans.o $(CUDNN_SOURCES:%.cu=$(CUDA_BUILD)/%.o) $(ZERO_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ $(CUDNN_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
+$(CUDA_BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
 	@echo 'nvcc $<'
 	$(QUIET)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
 
 # The tests of the operations and of the device, on a GPU: dev/gpu_check.sh runs them.
-CUDA_TESTS := $(patsubst %,$(BUILD)/cuda/%,test_ops test_ops_attention test_device)
+CUDA_TESTS := $(patsubst %,$(CUDA_BUILD)/%,test_ops test_ops_attention test_device)
 # The runtime library is shared there: linked statically, its own malloc would be wrapped as well.
 PINNED := $(foreach name,malloc calloc realloc aligned_alloc free,-Xlinker --wrap=$(name))
-$(BUILD)/cuda/test_ops $(BUILD)/cuda/test_ops_attention: $(BUILD)/cuda/dev/gpu/pinned_malloc.o
-$(CUDA_TESTS): $(BUILD)/cuda/%: $(BUILD)/cuda/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
+$(CUDA_BUILD)/test_ops $(CUDA_BUILD)/test_ops_attention: $(CUDA_BUILD)/dev/gpu/pinned_malloc.o
+$(CUDA_TESTS): $(CUDA_BUILD)/%: $(CUDA_BUILD)/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $^ -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
-$(BUILD)/cuda/%.o: %.c Makefile
+	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $(filter %.o,$^) -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt $(CUDNN_LIBS) -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
+$(CUDA_BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo 'cc $<'
 	$(QUIET)$(CC) $(CFLAGS) -DZERO_CUDA -I$(CUDA_HOME)/include -c $< -o $@

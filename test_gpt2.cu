@@ -2,8 +2,8 @@
 // the moments and weights after them, against PyTorch in float64 (dev/fixtures, made by dev/reference); and llm.c's
 // debug state and published losses, where its files are at hand.
 //
-//   ./test_gpt2 [STAGE]                     one rank
-//   scripts/run.sh 4 ./test_gpt2 [STAGE]    several: the runs with accumulation, shared out over the ranks
+//   ./test_gpt2 [STAGE [RECOMPUTE]]         one rank; RECOMPUTE: the trainer's -r, 1 if left out
+//   scripts/run.sh 4 ./test_gpt2 [STAGE …]  several: the runs with accumulation, shared out over the ranks
 #define TESTING
 #include <stdarg.h>
 #include <unistd.h>
@@ -29,7 +29,7 @@ enum { STEPS = 20, LLMC_STEPS = 10, NAME_LENGTH = 256 };
 #define STEP_LR 1e-4f
 
 typedef struct {
-  int stage, passed, failed, skipped;
+  int stage, recompute, passed, failed, skipped;
   ZeroComm *comm;
   ZeroDevice *device;
 } Test;
@@ -113,7 +113,7 @@ static void open_model(Test *test, GPT2 *m, const char *path, size_t B, size_t T
   ZeroErrors errors = {NULL, 0};
   GPT2Weights *weights = gpt2_weights_open(path, &config, &errors);
   zero_errors_check(&errors, test->comm);
-  gpt2_create(m, &config, B, T, zero, test->comm, test->device);
+  gpt2_create(m, &config, B, T, test->recompute, zero, test->comm, test->device);
   gpt2_load(m, weights);
   gpt2_weights_close(weights);
 }
@@ -519,7 +519,7 @@ static void check_init(Test *test) {
   ZeroConfig zero = base_config(test);
   gpt2_config_parse("L=2,H=2,C=64,T=32,V=100", &c, &errors);
   zero_errors_check(&errors, test->comm);
-  gpt2_create(&m, &c, 1, c.max_seq_len, &zero, test->comm, test->device);
+  gpt2_create(&m, &c, 1, c.max_seq_len, test->recompute, &zero, test->comm, test->device);
   gpt2_init(&m, 1);
   size_t count = count_of(&c, GPT2_FCPROJW);
   float *values = (float *)allocate(count, sizeof(float));
@@ -558,6 +558,7 @@ int main(int argc, char **argv) {
   Test test;
   memset(&test, 0, sizeof test);
   test.stage = argc > 1 ? atoi(argv[1]) : 0;
+  test.recompute = argc > 2 ? atoi(argv[2]) : RECOMPUTE_GELU;
   test.comm = zero_comm_create(NULL);
   test.device = open_device(test.comm);
   check_fixture(&test, "gpt2_a", 2, 16);

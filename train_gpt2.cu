@@ -24,6 +24,9 @@
 #include "llmc/setup.h"
 #include "llmc/stop.h"
 #include "zero/zero.h"
+#ifdef ZERO_CUDA
+#include "llmc/cuda/attention_cudnn.h"
+#endif
 
 // ----------------------------------------------------------------------------
 // The model: embeddings, L blocks, the final LayerNorm. Each is a unit of the engine.
@@ -31,7 +34,12 @@
 enum { TENSORS_IN_BLOCK = GPT2_FCPROJB - GPT2_LN1W + 1 };
 #define INIT_STD 0.02f // of all weights; the residual projections are scaled by 1/sqrt(2L) more
 
-// What forward leaves for backward. N = B*T rows.
+// What backward works out anew instead of keeping it from forward, llm.c's -r: each level what the one before does
+// and more.
+enum { RECOMPUTE_NONE, RECOMPUTE_GELU, RECOMPUTE_LAYERNORM };
+
+// What forward leaves for backward. N = B*T rows. Where it is worked out anew, ln1 and ln2, or fc, are one and the
+// same memory for all blocks, and hold something else by then.
 typedef struct {
   void *ln1;                            // (N, C)
   void *qkv;                            // (N, 3C)
@@ -49,6 +57,7 @@ typedef struct {
   ZeroType type;      // of parameters and activations
   ZeroType grad_type; // of the gradients that the engine asks for; a half type where it may ask for fp32 or half
   size_t B, T;        // the largest micro-batch that the activations hold
+  int recompute;      // RECOMPUTE_…
   ZeroEngine *engine;
   ZeroDevice *device;
   int num_units, final_unit; // unit 0: embeddings, 1 … L: blocks, L + 1: final LayerNorm
@@ -56,8 +65,8 @@ typedef struct {
   void *activations; // one allocation, which all of these point into
   void *encoded;     // (N, C)
   BlockActivations *blocks;
-  void *lnf;                 // (N, C)
-  float *meanf, *rstdf;      // (N)
+  void *lnf;            // (N, C); also the blocks' norms where they are recomputed: the head is the last to need it
+  float *meanf, *rstdf; // (N)
   void *dres, *dtmp, *dwide; // (N, C), (N, C), (N, 4C) gradients on their way down
   float *losses;             // (N)
   void *scratch;
@@ -90,15 +99,18 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   size_t N = m->B * m->T, C = c->channels, NH = c->num_heads;
   size_t row = C * zero_type_size(m->type), stat = N * sizeof(float); // bytes of (C), of (N)
   m->encoded = carve(arena, N * row);
+  m->lnf = carve(arena, N * row);
+  const int keep_gelu = m->recompute < RECOMPUTE_GELU, keep_norms = m->recompute < RECOMPUTE_LAYERNORM;
+  void *fc = keep_gelu ? NULL : carve(arena, N * 4 * row);
   for (size_t l = 0; l < c->num_layers; l++) {
     BlockActivations *a = &m->blocks[l];
-    a->ln1 = carve(arena, N * row);
+    a->ln1 = keep_norms ? carve(arena, N * row) : m->lnf;
     a->qkv = carve(arena, N * 3 * row);
     a->att = carve(arena, N * row);
     a->res2 = carve(arena, N * row);
-    a->ln2 = carve(arena, N * row);
+    a->ln2 = keep_norms ? carve(arena, N * row) : m->lnf;
     a->fc_pre = carve(arena, N * 4 * row);
-    a->fc = carve(arena, N * 4 * row);
+    a->fc = keep_gelu ? carve(arena, N * 4 * row) : fc;
     a->res3 = carve(arena, N * row);
     a->lse = (float *)carve(arena, NH * stat);
     a->mean1 = (float *)carve(arena, stat);
@@ -106,7 +118,6 @@ static void carve_activations(GPT2 *m, Arena *arena) {
     a->mean2 = (float *)carve(arena, stat);
     a->rstd2 = (float *)carve(arena, stat);
   }
-  m->lnf = carve(arena, N * row);
   m->meanf = (float *)carve(arena, stat);
   m->rstdf = (float *)carve(arena, stat);
   m->dres = carve(arena, N * row);
@@ -154,14 +165,15 @@ static GPT2Tensor first_tensor(const GPT2 *m, int unit) {
 }
 
 // Collective. Parameters are 0 until gpt2_init or gpt2_load.
-static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, const ZeroConfig *zero, ZeroComm *comm,
-                        ZeroDevice *device) {
+static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, int recompute, const ZeroConfig *zero,
+                        ZeroComm *comm, ZeroDevice *device) {
   memset(m, 0, sizeof *m);
   m->config = *config;
   m->type = zero->type;
   m->grad_type = zero->wire != ZERO_F32 ? zero->wire : zero->accumulate;
   m->B = B;
   m->T = T;
+  m->recompute = recompute;
   m->device = device;
   m->num_units = (int)config->num_layers + 2;
   m->final_unit = m->num_units - 1;
@@ -372,8 +384,13 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   size_t N = B * T, C = c->channels;
   int u = 1 + (int)l;
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
+  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, m->type, s);
   matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), m->dres, a->fc,
                   param(m, p, u, GPT2_FCPROJW), a->fc_pre, N, 4 * C, C, m->type, m->scratch, s);
+  if (m->recompute >= RECOMPUTE_LAYERNORM) {
+    layernorm_forward(a->ln2, a->mean2, a->rstd2, a->res2, param(m, p, u, GPT2_LN2W), param(m, p, u, GPT2_LN2B), N, C,
+                      m->type, s);
+  }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_FCW), grad(m, g, u, GPT2_FCB), m->dwide, a->ln2,
                   param(m, p, u, GPT2_FCW), NULL, N, C, 4 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN2W), grad(m, g, u, GPT2_LN2B), m->dtmp, m->dres, a->res2, a->mean2,
@@ -382,6 +399,10 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                   param(m, p, u, GPT2_ATTPROJW), NULL, N, C, C, m->type, m->scratch, s);
   attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch,
                      s);
+  if (m->recompute >= RECOMPUTE_LAYERNORM) {
+    layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
+                      C, m->type, s);
+  }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_QKVW), grad(m, g, u, GPT2_QKVB), m->dwide, a->ln1,
                   param(m, p, u, GPT2_QKVW), NULL, N, C, 3 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual,
@@ -612,6 +633,10 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
   printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
          c->num_layers, c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size,
          gpt2_num_parameters(c));
+#ifdef ZERO_CUDA
+  char attention[ATTENTION_NAME_BYTES];
+  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, attention));
+#endif
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
   if (weights && *gpt2_weights_note(weights, note)) printf("note: -e %s: %s\n", s->options.model, note);
@@ -780,7 +805,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
   r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  gpt2_create(&r->model, &r->config, s->B, s->T, &s->zero, s->comm, r->device);
+  gpt2_create(&r->model, &r->config, s->B, s->T, (int)o->recompute, &s->zero, s->comm, r->device);
   setup_make_output(s);
   make_export_folder(r);
   if (main_rank(r)) print_run(r, weights); // after the engine has settled which transport it uses

@@ -6,7 +6,8 @@
 #                                            result) is not run again: remove DIR/PART.result to repeat it
 #   dev/gpu_check.sh --dry-run [PART…]       on a machine without a GPU: what needs none is run, the rest is named
 #
-# Parts: info, build, ops, parity, ranks, sanitizer, bench, torch. DIR (gpu_check/ unless given) gets a log for each,
+# Parts: info, build, ops, parity, ranks, sanitizer, bench, torch. With cuDNN, if the machine has it; the parts then run
+# with our own attention and with cuDNN's. DIR (gpu_check/ unless given) gets a log for each,
 # table.txt and gpu_check.json.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -35,6 +36,24 @@ if [ -e build-gpu/bundle/use.sh ]; then
 fi
 PATH=$PATH:/usr/local/cuda/bin
 limit=${GPU_CHECK_SECONDS:-100} # of one command
+
+# cuDNN: that of the machine's PyTorch, whose libraries have no name without a version, else the system's.
+attentions=(own)
+torch_cudnn=$(python3 -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0])' 2> /dev/null)
+if [ -e "$torch_cudnn/include/cudnn.h" ]; then
+  mkdir -p $build/cudnn/lib
+  ln -sfn "$torch_cudnn/include" $build/cudnn/include
+  ln -sf "$torch_cudnn"/lib/* $build/cudnn/lib/
+  ln -sf libcudnn.so.9 $build/cudnn/lib/libcudnn.so
+  make_flags+=(USE_CUDNN=1 CUDNN_PATH="$PWD/$build/cudnn")
+  export LD_LIBRARY_PATH="$torch_cudnn/lib:${LD_LIBRARY_PATH-}"
+  attentions+=(cudnn)
+elif [ -e /usr/include/cudnn.h ] || [ -e /usr/local/cuda/include/cudnn.h ]; then
+  make_flags+=(USE_CUDNN=1)
+  attentions+=(cudnn)
+fi
+cuda_build=$build/cuda
+[ ${#attentions[@]} -gt 1 ] && cuda_build=$build/cuda-cudnn
 
 have_gpu() { nvidia-smi -L > /dev/null 2>&1; }
 
@@ -79,19 +98,23 @@ run_build() {
   local arch start=$SECONDS
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
   check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu \
-    $build/cuda/test_ops $build/cuda/test_ops_attention $build/cuda/test_device
+    $cuda_build/test_ops $cuda_build/test_ops_attention $cuda_build/test_device
   say "seconds to build" "$((SECONDS - start))"
 }
 
 run_ops() { # each operation against its double-precision reference, on the card
-  check "test_device" $build/cuda/test_device
-  for name in test_ops test_ops_attention; do
-    check "$name" env CUDA_LAUNCH_BLOCKING=1 ZERO_TEST_CUDA=1 $build/cuda/$name
+  check "test_device" $cuda_build/test_device
+  local test_flags=(env CUDA_LAUNCH_BLOCKING=1 ZERO_TEST_CUDA=1)
+  check "test_ops" "${test_flags[@]}" $cuda_build/test_ops
+  for attention in "${attentions[@]}"; do
+    check "test_ops_attention, $attention" "${test_flags[@]}" ZERO_ATTENTION="$attention" $cuda_build/test_ops_attention
   done
 }
 
 run_parity() { # PyTorch's fixtures
-  check "test_gpt2cu, 1 rank" ./test_gpt2cu
+  for attention in "${attentions[@]}"; do
+    check "test_gpt2cu, 1 rank, $attention" env ZERO_ATTENTION="$attention" ./test_gpt2cu
+  done
   for stage in 0 1 2 3; do
     check "test_gpt2cu, 2 ranks, stage $stage" env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2cu $stage
   done
@@ -130,17 +153,27 @@ bench_flags=(-e d12 -t 1024 -v 0 -s 0 --dtype bf16)
 run_bench() {
   tokens "$out/large.bin" 3000000 50257
   local batch lib=$build/libkernel_times.so
-  for batch in 32 64 128; do
-    check "d12, bf16, B $batch" ./train_gpt2cu "${bench_flags[@]}" -i "$out/large.bin" -b $batch \
-      -d $((batch * 1024)) -x 12 || continue
+  for attention in "${attentions[@]}"; do for batch in 32 64 128; do
+    check "d12, bf16, B $batch, attention $attention" env ZERO_ATTENTION="$attention" ./train_gpt2cu \
+      "${bench_flags[@]}" -i "$out/large.bin" -b $batch -d $((batch * 1024)) -x 12 || continue
     say "  step" "$(grep -E '^step +12/' "$out/last.log" | cut -d'|' -f 5-7)  of $(grep -oE 'peak: [0-9.]+ GFLOP/s' "$out/last.log")"
-    say "  memory" "$(nvidia-smi --query-gpu=memory.used --format=csv,noheader), $(grep -E '^peak memory' "$out/last.log")"
-  done
+    say "  memory" "$(grep -iE '^ *peak memory' "$out/last.log" | tr '\n' ' ')"
+  done; done
   check "kernel_times" gcc -O2 -fPIC -shared -I/usr/local/cuda/include dev/gpu/kernel_times.c -o $lib -L/usr/local/cuda/lib64 \
     -L/usr/local/cuda/extras/CUPTI/lib64 -lcupti || return
-  CUDA_INJECTION64_PATH=$PWD/$lib KERNEL_TIMES_SKIP=2500 LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/usr/local/cuda/extras/CUPTI/lib64 \
-    timeout 100 ./train_gpt2cu "${bench_flags[@]}" -i "$out/large.bin" -b 64 -d 65536 -x 12 2>&1 | c++filt > "$out/kernels.txt"
-  say "milliseconds per kernel" "kernels.txt"
+  local skip
+  for attention in "${attentions[@]}"; do
+    # The start, with its measuring of the peak, does not count: a run of two steps says how many kernels that is.
+    skip=$(kernel_times 2 "$attention" 0 | grep -oE '^counted [0-9]+' | cut -d' ' -f 2)
+    kernel_times 10 "$attention" "${skip:-0}" > "$out/kernels-$attention.txt"
+    say "milliseconds per kernel of 8 steps, $attention" "kernels-$attention.txt"
+  done
+}
+
+kernel_times() { # kernel_times STEPS ATTENTION SKIP
+  CUDA_INJECTION64_PATH=$PWD/$build/libkernel_times.so KERNEL_TIMES_SKIP=$3 ZERO_ATTENTION=$2 \
+    LD_LIBRARY_PATH=$LD_LIBRARY_PATH:/usr/local/cuda/extras/CUPTI/lib64 timeout 60 ./train_gpt2cu "${bench_flags[@]}" \
+    -i "$out/large.bin" -b 64 -d 65536 -x "$1" 2>&1 | c++filt
 }
 
 run_torch() {

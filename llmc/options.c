@@ -18,6 +18,7 @@ static void set_defaults(Options *o) {
   o->deterministic = 1;
   o->verify_data = 1;
   o->log_every = 1;
+  o->recompute = 1;
   o->lr = 3e-4;
   o->final_fraction = 1.0;
   o->beta1 = 0.9;
@@ -79,6 +80,8 @@ void options_init(Options *o, OptionTable *table) {
   INT("-t", NULL, seq_len, 1, many, "tokens of a sequence (default: the model's, at most 1024)");
   INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
   INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
+  INT("-r", NULL, recompute, 0, 2,
+      "backward recomputes, to hold less: 0 nothing, 1 GELU, 2 LayerNorm too (default 1)");
   SECTION("optimizer");
   TEXT("-k", schedule, "cosine|linear|constant|wsd", "NAME", "learning-rate schedule (default cosine)");
   NUMBER("-l", lr, 0, rate, "learning rate (default 3e-4)");

@@ -23,6 +23,7 @@ typedef struct {
   int64_t steps;                // -1: one epoch
   int64_t warmup, val_every, val_batches, sample_every, sample_tokens;
   int64_t checkpoint_every, keep_last, keep_every, resume, overfit, verify_data;
+  int64_t recompute;           // 0: nothing, 1: GELU, 2: LayerNorm too
   double skip_loss, skip_norm; // z-scores; 0: off
   int64_t stage, seed, threads, deterministic, stochastic_rounding, hash_every, log_every;
   double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;

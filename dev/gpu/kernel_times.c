@@ -1,7 +1,7 @@
 // What a GPU program spends its time on, kernel by kernel: loaded into any CUDA program by
 //   CUDA_INJECTION64_PATH=…/libkernel_times.so KERNEL_TIMES_SKIP=1000 ./train_gpt2cu …
-// it records every kernel's start and end through CUPTI and prints a table at the end: calls, milliseconds, share, and
-// what of the whole span the GPU was idle. KERNEL_TIMES_SKIP: kernels at the start that do not count.
+// it records every kernel's start and end through CUPTI and prints a table at the end: calls, milliseconds, share,
+// and what of the whole span the GPU was idle. KERNEL_TIMES_SKIP: kernels at the start that do not count.
 #include <cupti.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -82,8 +82,9 @@ static void print(void) {
   check(cuptiActivityFlushAll(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED), "cuptiActivityFlushAll");
   const double ms = 1e-6, us = 1e-3, span = (double)(times.last_ns - times.first_ns);
   qsort(times.lines, times.count, sizeof *times.lines, slower);
-  fprintf(stderr, "kernels: %.2f ms in all, %.2f ms of them busy\n     ms      %%  calls  us/call  kernel\n", span * ms,
-          times.busy_ns * ms);
+  fprintf(stderr,
+          "counted %zu\nkernels: %.2f ms in all, %.2f ms of them busy\n     ms      %%  calls  us/call  kernel\n",
+          times.seen, span * ms, times.busy_ns * ms);
   for (size_t i = 0; i < times.count; i++) {
     const Line *line = &times.lines[i];
     fprintf(stderr, "%8.3f %5.1f %6zu %8.1f  %s\n", line->ns * ms, 100 * line->ns / times.busy_ns, line->calls,

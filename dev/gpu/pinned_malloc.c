@@ -1,6 +1,6 @@
-// malloc and its kin over page-locked memory, which the CPU and the GPU both reach: with it the tests of the operations,
-// which were written for the CPU, run on a GPU as they are. Linked into those tests alone, by the linker's --wrap.
-// Kernels must have ended before the test reads: run with CUDA_LAUNCH_BLOCKING=1.
+// malloc and its kin over page-locked memory, which the CPU and the GPU both reach: with it the tests of the
+// operations, which were written for the CPU, run on a GPU as they are. Linked into those tests alone, by the
+// linker's --wrap. Kernels must have ended before the test reads: run with CUDA_LAUNCH_BLOCKING=1.
 //
 // One arena, cut into blocks of powers of two; blocks given back wait in a list for each size.
 #include <cuda_runtime_api.h>

@@ -7,6 +7,7 @@
 #include <math_constants.h>
 
 #include "attention.cuh"
+#include "attention_cudnn.h"
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
@@ -157,6 +158,13 @@ void attention_forward(void *out, float *lse, const void *qkv, const int *length
                        size_t NH, int causal, ZeroType type, void *scratch, ZeroStream stream) {
   (void)scratch;
   if (B == 0 || T == 0) return;
+#ifdef USE_CUDNN
+  const AttentionCall call = {type, B, T, C, NH, causal, lengths != NULL, address_bits(out, qkv, lse)};
+  if (attention_uses_cudnn(&call)) {
+    attention_cudnn_forward(out, lse, qkv, &call, stream);
+    return;
+  }
+#endif
   AttentionShape shape = attention_shape(T, C, NH, lengths, causal, type, address_bits(out, qkv));
   DISPATCH_HEAD(shape.head, D, {
     switch (type) {

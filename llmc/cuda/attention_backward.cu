@@ -9,6 +9,7 @@
 // FLOPs: 14 T^2 C per sequence, half of that causal; with atomic sums of dQ it would be 10. Bytes: as in forward,
 // each pass reads what streams by from the second-level cache.
 #include "attention.cuh"
+#include "attention_cudnn.h"
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
@@ -192,6 +193,13 @@ void attention_backward(void *dqkv, const void *dout, const void *out, const flo
                         const int *lengths, size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type,
                         void *scratch, ZeroStream stream) {
   if (B == 0 || T == 0) return;
+#ifdef USE_CUDNN
+  const AttentionCall call = {type, B, T, C, NH, causal, lengths != NULL, address_bits(dqkv, dout, out, lse, qkv)};
+  if (attention_uses_cudnn(&call)) {
+    attention_cudnn_backward(dqkv, dout, out, lse, qkv, &call, stream);
+    return;
+  }
+#endif
   AttentionShape shape = attention_shape(T, C, NH, lengths, causal, type, address_bits(dqkv, dout, qkv));
   float *delta = (float *)scratch;
   DISPATCH_HEAD(shape.head, D, {

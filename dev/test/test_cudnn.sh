@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# USE_CUDNN=1: it compiles and links, and cuDNN has a deterministic engine for each of our graphs on an A100 and an H100,
+# which need not be there (dev/test/cudnn_plans.cu). Nothing runs on a GPU. cuDNN wants a driver's library to be there
+# when it looks for engines: CUDA's stub of it will do.
+set -u
+# shellcheck source=dev/test/lib.sh
+. "$(dirname "$0")/lib.sh"
+build=${BUILD:-build}
+cd "$root" || exit 1
+
+has_cudnn() {
+  why="nvcc with cuDNN's headers not found: nothing was compiled"
+  command -v nvcc > /dev/null && echo '#include <cudnn.h>' | nvcc -x cu -E - > /dev/null 2>&1
+}
+
+builds() {
+  has_cudnn || return 77
+  make --no-print-directory -j1 USE_CUDNN=1 "$build/cuda-cudnn/cudnn_plans" train_gpt2cu > "$work/make.log" 2>&1
+  local code=$?
+  is "exit code of make, after '$(grep -E 'error|warning|\*\*\*' "$work/make.log" | head -n 3)'" $code 0
+}
+
+engines() {
+  local stub
+  has_cudnn || return 77
+  stub=$(dirname "$(command -v nvcc)")/../lib64/stubs/libcuda.so
+  why="no stub of the driver's library at $stub" && [ -e "$stub" ] || return 77
+  ln -s "$(realpath "$stub")" "$work/libcuda.so.1"
+  LD_LIBRARY_PATH="$work:$(dirname "$stub")/..:${LD_LIBRARY_PATH:-}" "$build/cuda-cudnn/cudnn_plans" > "$work/log" 2>&1
+  local code=$?
+  is "exit code, after '$(grep -m 1 '^not ok' "$work/log")'" $code 0 && is "last line" "$(tail -n 1 "$work/log")" "80 passed, 0 failed, 0 skipped"
+}
+
+test_case "cudnn: compiled and linked by nvcc" builds
+test_case "cudnn: an engine for every graph" engines
+finish
