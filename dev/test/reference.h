@@ -80,6 +80,15 @@ static inline double relative_error(const float *got, const double *want, size_t
   return sqrt(difference) / (norm > 0 ? sqrt(norm) : 1);
 }
 
+// What is compared just now, for the message of a failure.
+static char comparing[160];
+__attribute__((format(printf, 1, 2))) static inline void now_comparing(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(comparing, sizeof comparing, format, arguments);
+  va_end(arguments);
+}
+
 #define assert_close(got, want, count, tolerance) \
   assert_close_at(#got, got, want, count, tolerance, __FILE__, __LINE__)
 
@@ -90,8 +99,8 @@ static inline void assert_close_at(const char *name, const float *got, const dou
   for (size_t i = 0; i < count; i++) norm += want[i] * want[i];
   double error = relative_error(got, want, count);
   if (!(norm > 0) || !(error <= tolerance)) {
-    print_error("%s: relative L2 error %.3g of %zu elements (norm %.3g), allowed %.3g\n", name, error, count,
-                sqrt(norm), tolerance);
+    print_error("%s: relative L2 error %.3g of %zu elements (norm %.3g), allowed %.3g; %s\n", name, error, count,
+                sqrt(norm), tolerance, comparing);
     _fail(file, line);
   }
 }

@@ -30,6 +30,8 @@ typedef struct {
 } EncoderShape;
 
 static void check_encoder(EncoderShape s, Case c) {
+  now_comparing("encoder B %zu T %zu C %zu V %zu, %s, gradients in %s, accumulate %d", s.B, s.T, s.C, s.V,
+                zero_type_name(c.type), zero_type_name(c.grad_type), c.accumulate);
   size_t N = s.B * s.T;
   int *tokens = new_random_ints(N, (int)s.V, 1);
   Tensor wte = new_random_tensor(s.Vp * s.C, 1, 2, c.type), wpe = new_random_tensor(s.maxT * s.C, 1, 3, c.type);
@@ -83,6 +85,8 @@ static void test_encoder_unwanted(void **state) {
 }
 
 static void check_layernorm(size_t N, size_t C, Case k) {
+  now_comparing("layernorm N %zu C %zu, %s, gradients in %s, accumulate %d", N, C, zero_type_name(k.type),
+                zero_type_name(k.grad_type), k.accumulate);
   size_t count = N * C;
   Tensor a = new_random_tensor(count, 1, 1, k.type), b = new_random_tensor(count, 1, 2, k.type);
   Tensor inp = new_tensor(count, k.type);
@@ -164,6 +168,8 @@ static void test_layernorm_offset(void **state) {
 }
 
 static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
+  now_comparing("matmul N %zu C %zu OC %zu, %s, gradients in %s, accumulate %d", N, C, OC, zero_type_name(k.type),
+                zero_type_name(k.grad_type), k.accumulate);
   Tensor inp = new_random_tensor(N * C, 1, 1, k.type), weight = new_random_tensor(OC * C, 1, 2, k.type);
   Tensor bias = new_random_tensor(OC, 1, 3, k.type), dout = new_random_tensor(N * OC, 1, 4, k.type);
   Tensor out = new_tensor(N * OC, k.type), pre = new_tensor(N * OC, k.type);
@@ -246,6 +252,8 @@ typedef struct {
 } HeadShape;
 
 static void check_lm_head(HeadShape s, Case k) {
+  now_comparing("head N %zu C %zu V %zu Vp %zu, %s, gradients in %s, accumulate %d", s.N, s.C, s.V, s.Vp,
+                zero_type_name(k.type), zero_type_name(k.grad_type), k.accumulate);
   Tensor hidden = new_random_tensor(s.N * s.C, 2, 1, k.type), wte = new_random_tensor(s.Vp * s.C, 1, 2, k.type);
   int *targets = new_random_ints(s.N, (int)s.V, 3);
   targets[s.N - 1] = (int)s.V - 1;

@@ -7,6 +7,8 @@ typedef struct {
 } Shape;
 
 static void check_attention_in(ZeroType type, Shape s, int causal, const int *lengths, float scale) {
+  now_comparing("attention B %zu T %zu C %zu NH %zu, %s, causal %d, lengths %d, scale %g", s.B, s.T, s.C, s.NH,
+                zero_type_name(type), causal, lengths != NULL, (double)scale);
   // fp32 sums of up to 300 terms (test_ops.c says how errors grow); the gradients of q and k are differences
   // dP - D of nearly equal numbers and lose about one more digit. In the half types D comes from the stored, rounded
   // output (as in PyTorch), which is worth as much as one more rounding of the gradients.
@@ -22,7 +24,7 @@ static void check_attention_in(ZeroType type, Shape s, int causal, const int *le
   void *scratch = new_bytes(attention_forward_scratch(s.B, s.T, s.C, s.NH));
   attention_forward(out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type, scratch, NULL);
   free(scratch);
-  assert_tensor(out, want_out, tolerance, 1);
+  assert_tensor(out, want_out, tolerance, on_cuda() ? 2 : 1); // tensor cores take rounded weights
   if (s.T > 1) assert_close(lse, want_lse, s.B * s.NH * s.T, tolerance);
 
   scratch = new_bytes(attention_backward_scratch(s.B, s.T, s.C, s.NH));
@@ -69,12 +71,14 @@ static void test_sharp(void **state) {
 
 static void test_lengths(void **state) {
   (void)state;
-  int lengths[4] = {13, 1, 70, 0};
+  const int some[] = {13, 1, 70, 0}, longer_ones[] = {64, 129, 200};
+  int *lengths = memcpy(new_bytes(sizeof some), some, sizeof some);
   check_attention((Shape){4, 70, 40, 2}, 0, lengths, 1);
   check_attention((Shape){4, 70, 40, 2}, 1, lengths, 1);
-  int longer[3] = {64, 129, 200};
+  int *longer = memcpy(new_bytes(sizeof longer_ones), longer_ones, sizeof longer_ones);
   check_attention((Shape){3, 200, 64, 1}, 0, longer, 1);
   check_attention((Shape){3, 200, 64, 1}, 1, longer, 1);
+  free(lengths), free(longer);
 }
 
 // Scores grow tile by tile up to 600: without the running maximum e^x would overflow, and a wrong rescaling

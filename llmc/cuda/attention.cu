@@ -1,9 +1,8 @@
 // Attention, forward (FlashAttention, arXiv 2205.14135): a block takes a tile of queries of one head and goes over
 // the tiles of keys with a running softmax.
 //
-// FLOPs: 4 T^2 C per sequence, half of that causal, and in the half types half as many again, since the weights take
-// two products there (attention_mma.cuh). Bytes: qkv read and out written once from and to memory; every tile of
-// queries reads its head's keys and values again, from the second-level cache.
+// FLOPs: 4 T^2 C per sequence, half of that causal. Bytes: qkv read and out written once from and to memory; every
+// tile of queries reads its head's keys and values again, from the second-level cache.
 #include <math_constants.h>
 
 #include "attention.cuh"
@@ -11,7 +10,8 @@
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
-// Queries and keys of a tile in fp32; the keys of one in the half types, which have 64 queries.
+// Queries and keys of a tile in fp32; the keys of one in the half types, which have 128 queries where a head's sums
+// of twice 16 rows a warp fit the registers, else 64.
 enum { FORWARD_QUERIES = 64, FORWARD_KEYS = 32, FORWARD_KEYS_HALF = 64 };
 
 AttentionShape attention_shape(size_t T, size_t C, size_t NH, const int *lengths, int causal, ZeroType type,
@@ -79,7 +79,7 @@ __device__ __forceinline__ void softmax_tile(typename Tiles::Scores &scores, typ
 
 template <typename Tiles>
 static constexpr size_t forward_shared_bytes() {
-  return (Tiles::ROWS + 2 * Tiles::COLUMNS) * Tiles::STRIDE * sizeof(typename Tiles::Element) +
+  return (Tiles::ROWS * Tiles::STRIDE + Stream<Tiles>::ELEMENTS) * sizeof(typename Tiles::Element) +
          Tiles::STAGE_FLOATS * sizeof(float);
 }
 
@@ -89,12 +89,13 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
                              AttentionShape shape) {
   typedef typename Tiles::Element T;
   DYN_SMEM(T, queries);
-  T *keys = queries + Tiles::ROWS * Tiles::STRIDE, *values = keys + Tiles::COLUMNS * Tiles::STRIDE;
-  float *stage = reinterpret_cast<float *>(values + Tiles::COLUMNS * Tiles::STRIDE);
+  T *streamed = queries + Tiles::ROWS * Tiles::STRIDE;
+  float *stage = reinterpret_cast<float *>(streamed + Stream<Tiles>::ELEMENTS);
   // Under a causal mask the last queries have the most to do: they begin first.
   const size_t first = (size_t)(gridDim.x - 1 - blockIdx.x) * Tiles::ROWS, h = blockIdx.y, b = blockIdx.z;
   const size_t length = attention_length(shape, b), stride = 3 * shape.C;
-  const T *q = qkv + b * shape.T * stride + h * shape.head, *k = q + shape.C, *v = k + shape.C;
+  const T *q = qkv + b * shape.T * stride + h * shape.head;
+  const Stream<Tiles> keys_values = {streamed, q + shape.C, q + 2 * shape.C, stride, stride, length};
 
   const size_t rows = attention_rows(length, first); // of padding nothing is read
   // No query of this tile sees a key from here on.
@@ -106,14 +107,17 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
 #pragma unroll
   for (int i = 0; i < Tiles::ROW_COUNT; i++) softmax.max[i] = -CUDART_INF_F, softmax.sum[i] = 0.0f;
   load_tile<Tiles, Tiles::ROWS>(queries, q + first * stride, stride, rows, shape);
+  wait_for_tiles();
+  if (Tiles::BUFFERS == 2 && seen > 0) keys_values.load(0, 0, shape);
+  __syncthreads();
+  typename Tiles::Left left;
+  Tiles::hold(left, queries);
 
-  for (size_t key = 0; key < seen; key += Tiles::COLUMNS) {
-    __syncthreads(); // the tiles before have been used
-    load_tile<Tiles, Tiles::COLUMNS>(keys, k + key * stride, stride, length - key, shape);
-    load_tile<Tiles, Tiles::COLUMNS>(values, v + key * stride, stride, length - key, shape);
-    __syncthreads();
+  size_t number = 0;
+  for (size_t key = 0; key < seen; key += Tiles::COLUMNS, number++) {
+    keys_values.advance(number, key, seen, shape);
     typename Tiles::Scores scores;
-    Tiles::multiply(scores, queries, keys);
+    Tiles::multiply(scores, left, keys_values.tile(number, 0));
     if (!attention_all_visible(shape, length, first, Tiles::ROWS, key, Tiles::COLUMNS)) {
 #pragma unroll
       for (int i = 0; i < Tiles::ROW_COUNT; i++) {
@@ -126,7 +130,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
       }
     }
     softmax_tile<Tiles>(scores, sums, softmax, scale);
-    Tiles::accumulate(sums, scores, values, stage);
+    Tiles::accumulate(sums, scores, keys_values.tile(number, 1), stage);
   }
 
   float inverse[Tiles::ROW_COUNT];
@@ -172,10 +176,11 @@ void attention_forward(void *out, float *lse, const void *qkv, const int *length
         launch_forward<FmaTiles<D, FORWARD_QUERIES, FORWARD_KEYS>>(out, lse, qkv, shape, B, stream);
         break;
       case ZERO_BF16:
-        launch_forward<MmaTiles<__nv_bfloat16, D, FORWARD_KEYS_HALF, MMA_SPLIT>>(out, lse, qkv, shape, B, stream);
+        launch_forward<MmaTiles<__nv_bfloat16, D, D <= 64 ? 2 : 1, FORWARD_KEYS_HALF>>(out, lse, qkv, shape, B,
+                                                                                       stream);
         break;
       case ZERO_F16:
-        launch_forward<MmaTiles<__half, D, FORWARD_KEYS_HALF, MMA_SPLIT>>(out, lse, qkv, shape, B, stream);
+        launch_forward<MmaTiles<__half, D, D <= 64 ? 2 : 1, FORWARD_KEYS_HALF>>(out, lse, qkv, shape, B, stream);
         break;
       default:
         element_type_unknown(type, __func__);

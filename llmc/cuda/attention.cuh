@@ -9,10 +9,14 @@
 //   at(i, j), at(i, k)       ROW_COUNT by COLUMN_COUNT or CHANNEL_COUNT numbers, those of
 //   row(i), column(j), channel(k)
 //   ROW_LANES                neighbouring lanes that hold the same rows, a power of two
+//   BUFFERS                  1, or 2: tiles stream into one while the other is used
+//   Left, hold(left, tile)   the block's own tile as a left operand, in registers where there is room
 //   multiply(scores, left, right)             scores = left * right^T
 //   accumulate(sums, scores, right, stage)    sums += scores * right; stage: STAGE_FLOATS of shared memory
 #ifndef LLMC_CUDA_ATTENTION_CUH
 #define LLMC_CUDA_ATTENTION_CUH
+
+#include <cuda_pipeline.h>
 
 #include "types.cuh"
 
@@ -22,7 +26,6 @@ enum { ATTENTION_SHARED_BYTES = 48 << 10 };
 
 // Weights are powers of two: the processor's own exponential. Scores are scaled by log2(e) / sqrt(head) with the
 // subtraction of the maximum in one fmaf.
-#define LOG2_E 1.44269504f
 #define LN_2 0.693147181f
 
 typedef struct {
@@ -88,28 +91,34 @@ __device__ __forceinline__ bool attention_all_visible(const AttentionShape &shap
 
 // ---------------------------------------------------------------- tiles and global memory
 // tile (ROWS, Tiles::STRIDE) = `rows` rows of `head` elements that lie `stride` apart; what is beyond them becomes 0.
-template <typename Tiles, int ROWS, int WIDTH, typename T>
-__device__ __forceinline__ void load_tile_packets(T *tile, const T *from, size_t stride, size_t rows, size_t head) {
-  typedef typename Word<WIDTH * sizeof(T)>::type Packed;
-  constexpr int PER_ROW = Tiles::CHANNELS / WIDTH;
-#pragma unroll 4
-  for (int i = threadIdx.x; i < ROWS * PER_ROW; i += ATTENTION_THREADS) {
-    const size_t row = i / PER_ROW, channel = i % PER_ROW * WIDTH;
-    Packed word;
-    memset(&word, 0, sizeof word);
-    if (row < rows && channel < head) word = *reinterpret_cast<const Packed *>(from + row * stride + channel);
-    *reinterpret_cast<Packed *>(tile + row * Tiles::STRIDE + channel) = word;
-  }
-}
-
+// Packets arrive after wait_for_tiles, which every call of load_tile waits for at once.
 template <typename Tiles, int ROWS, typename T>
 __device__ __forceinline__ void load_tile(T *tile, const T *from, size_t stride, size_t rows,
                                           const AttentionShape &shape) {
+  constexpr int WIDTH = full_packet<T>(), PER_ROW = Tiles::CHANNELS / WIDTH;
+  // 32 bits suffice within a tile.
+  const unsigned step = (unsigned)stride, count = rows < ROWS ? (unsigned)rows : ROWS, head = (unsigned)shape.head;
   if (shape.packets) {
-    load_tile_packets<Tiles, ROWS, full_packet<T>()>(tile, from, stride, rows, shape.head);
+#pragma unroll 4
+    for (unsigned i = threadIdx.x; i < ROWS * PER_ROW; i += ATTENTION_THREADS) {
+      const unsigned row = i / PER_ROW, channel = i % PER_ROW * WIDTH;
+      const bool inside = row < count && channel < head;
+      __pipeline_memcpy_async(tile + row * Tiles::STRIDE + channel, inside ? from + row * step + channel : from,
+                              PACKET_BYTES, inside ? 0 : PACKET_BYTES);
+    }
   } else {
-    load_tile_packets<Tiles, ROWS, 1>(tile, from, stride, rows, shape.head);
+    for (unsigned i = threadIdx.x; i < ROWS * Tiles::CHANNELS; i += ATTENTION_THREADS) {
+      const unsigned row = i / Tiles::CHANNELS, channel = i % Tiles::CHANNELS;
+      tile[row * Tiles::STRIDE + channel] =
+          row < count && channel < head ? from[row * step + channel] : from_float<T>(0.0f);
+    }
   }
+}
+
+// After all calls of load_tile for a step, and before the block's barrier that comes before the tiles are used.
+__device__ __forceinline__ void wait_for_tiles() {
+  __pipeline_commit();
+  __pipeline_wait_prior(0);
 }
 
 template <typename Tiles, int WIDTH, typename T>
@@ -124,6 +133,37 @@ __device__ __forceinline__ void store_tile_packets(T *to, const T *tile, size_t 
     }
   }
 }
+
+// What streams by: the tiles of two tensors, in one buffer or in two that take turns.
+template <typename Tiles>
+struct Stream {
+  typedef typename Tiles::Element T;
+  static constexpr int TILE = Tiles::COLUMNS * Tiles::STRIDE;
+  static constexpr size_t ELEMENTS = (size_t)Tiles::BUFFERS * 2 * TILE;
+  T *memory; // (BUFFERS, 2, COLUMNS, STRIDE)
+  const T *first, *second;
+  size_t first_stride, second_stride, end;
+
+  __device__ __forceinline__ T *tile(size_t number, int which) const {
+    return memory + (number % Tiles::BUFFERS * 2 + which) * TILE;
+  }
+  // Tile `number`, whose first row is `row`.
+  __device__ __forceinline__ void load(size_t number, size_t row, const AttentionShape &shape) const {
+    load_tile<Tiles, Tiles::COLUMNS>(tile(number, 0), first + row * first_stride, first_stride, end - row, shape);
+    load_tile<Tiles, Tiles::COLUMNS>(tile(number, 1), second + row * second_stride, second_stride, end - row, shape);
+  }
+  // Returns when tile `number` is there for all threads. With two buffers the next one is under way then; the first
+  // was begun before the loop.
+  __device__ __forceinline__ void advance(size_t number, size_t row, size_t stop, const AttentionShape &shape) const {
+    if (Tiles::BUFFERS == 1) {
+      __syncthreads(); // the tiles before have been used
+      load(number, row, shape);
+    }
+    wait_for_tiles();
+    __syncthreads(); // with two buffers also: the other one has been used
+    if (Tiles::BUFFERS == 2 && row + Tiles::COLUMNS < stop) load(number + 1, row + Tiles::COLUMNS, shape);
+  }
+};
 
 // `rows` rows of global memory = the block's sums times factor(i) in each thread's row i, by way of `tile`, which
 // nobody needs any more once all threads have come here: so that rows are written in packets.

@@ -13,8 +13,9 @@
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
-// What streams by comes 32 rows at a time, what stays is 32 rows in fp32 and 64 in the half types: more, and heads of
-// 128 channels would not fit the shared memory of GPUs with 99 KiB.
+// What streams by comes 32 rows at a time (in the half types 64 where the registers have room), what stays is 32 rows
+// in fp32 and 64 in the half types: more, and heads of 128 channels would not fit the shared memory of GPUs with 99
+// KiB.
 enum { BACKWARD_ROWS = 32, BACKWARD_COLUMNS = 32 };
 
 size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH) {
@@ -22,34 +23,41 @@ size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH) {
   return B * NH * T * sizeof(float); // D
 }
 
-// delta (B, NH, T) = D, one warp per row of a head.
-template <typename T>
-__global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_delta_kernel(float *delta, const T *out, const T *dout, AttentionShape shape, size_t B) {
-  const size_t i = (size_t)blockIdx.x * ATTENTION_WARPS + threadIdx.x / WARP_LANES; // of (B, T, NH)
-  if (i >= B * shape.T * shape.NH) return;
-  float sum = 0.0f;
-  for (size_t c = threadIdx.x % WARP_LANES; c < shape.head; c += WARP_LANES) {
-    sum = fmaf(to_float(out[i * shape.head + c]), to_float(dout[i * shape.head + c]), sum);
-  }
-  sum = warp_sum(sum);
-  const size_t h = i % shape.NH, row = i / shape.NH, b = row / shape.T, t = row % shape.T;
-  if (threadIdx.x % WARP_LANES == 0) delta[(b * shape.NH + h) * shape.T + t] = sum;
-}
-
 // The tensors of one call.
 template <typename T>
 struct BackwardTensors {
   T *dqkv;
-  const T *dout, *qkv;
+  const T *dout, *out, *qkv;
   const float *lse;
-  float *delta;
+  float *delta; // (B, NH, T) D, from the first pass for the second
 };
 
 template <typename Tiles>
 static constexpr size_t backward_shared_bytes() {
-  return 2 * (Tiles::ROWS + Tiles::COLUMNS) * Tiles::STRIDE * sizeof(typename Tiles::Element) +
-         (Tiles::STAGE_FLOATS + 2 * Tiles::COLUMNS) * sizeof(float);
+  return (2 * Tiles::ROWS * Tiles::STRIDE + Stream<Tiles>::ELEMENTS) * sizeof(typename Tiles::Element) +
+         (Tiles::STAGE_FLOATS + 2 * 2 * Tiles::COLUMNS) * sizeof(float);
+}
+
+// delta[row] = D of the tile's `rows` rows, each by some neighbouring lanes; out: of its first row, douts: the tile.
+template <typename Tiles, typename T>
+__device__ __forceinline__ void row_products(float *delta, const T *out, const T *douts, size_t rows,
+                                             const AttentionShape &shape) {
+  constexpr int LANES = ATTENTION_THREADS / Tiles::ROWS, WIDTH = full_packet<T>();
+  const int row = threadIdx.x / LANES, lane = threadIdx.x % LANES, head = (int)shape.head;
+  const T *a = out + row * shape.C, *b = douts + row * Tiles::STRIDE;
+  float sum = 0.0f;
+  if ((size_t)row < rows && shape.packets) {
+    for (int c = lane * WIDTH; c < head; c += LANES * WIDTH) {
+      const Packet<WIDTH> x = load_packet<WIDTH>(a + c), y = load_packet<WIDTH>(b + c);
+#pragma unroll
+      for (int i = 0; i < WIDTH; i++) sum = fmaf(x.value[i], y.value[i], sum);
+    }
+  } else if ((size_t)row < rows) {
+    for (int c = lane; c < head; c += LANES) sum = fmaf(to_float(a[c]), to_float(b[c]), sum);
+  }
+#pragma unroll
+  for (int step = LANES / 2; step > 0; step /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, step);
+  if (lane == 0) delta[row] = sum;
 }
 
 template <typename Tiles>
@@ -57,40 +65,47 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_backward_queries_kernel(BackwardTensors<typename Tiles::Element> x, AttentionShape shape) {
   typedef typename Tiles::Element T;
   DYN_SMEM(T, queries);
-  T *douts = queries + Tiles::ROWS * Tiles::STRIDE, *keys = douts + Tiles::ROWS * Tiles::STRIDE;
-  T *values = keys + Tiles::COLUMNS * Tiles::STRIDE;
-  float *stage = reinterpret_cast<float *>(values + Tiles::COLUMNS * Tiles::STRIDE);
+  T *douts = queries + Tiles::ROWS * Tiles::STRIDE, *streamed = douts + Tiles::ROWS * Tiles::STRIDE;
+  float *stage = reinterpret_cast<float *>(streamed + Stream<Tiles>::ELEMENTS);
+  SHARED(float, deltas, [Tiles::ROWS]);
   const size_t first = (size_t)(gridDim.x - 1 - blockIdx.x) * Tiles::ROWS, h = blockIdx.y, b = blockIdx.z;
   const size_t length = attention_length(shape, b), stride = 3 * shape.C;
   const size_t q_at = b * shape.T * stride + h * shape.head;
-  const T *k = x.qkv + q_at + shape.C, *v = k + shape.C;
-  const T *dout = x.dout + b * shape.T * shape.C + h * shape.head;
+  const size_t out_at = (b * shape.T + first) * shape.C + h * shape.head;
+  const Stream<Tiles> keys_values = {streamed, x.qkv + q_at + shape.C, x.qkv + q_at + 2 * shape.C, stride, stride,
+                                     length};
 
   const size_t rows = attention_rows(length, first); // of padding nothing is read
   const size_t seen = rows == 0 ? 0 : shape.causal ? smaller(first + Tiles::ROWS, length) : length;
   const float scale = shape.scale * LOG2_E;
+  load_tile<Tiles, Tiles::ROWS>(queries, x.qkv + q_at + first * stride, stride, rows, shape);
+  load_tile<Tiles, Tiles::ROWS>(douts, x.dout + out_at, shape.C, rows, shape);
+  wait_for_tiles();
+  if (Tiles::BUFFERS == 2 && seen > 0) keys_values.load(0, 0, shape);
+  __syncthreads();
+  row_products<Tiles>(deltas, x.out + out_at, douts, rows, shape);
+  typename Tiles::Left left_queries, left_douts;
+  Tiles::hold(left_queries, queries);
+  Tiles::hold(left_douts, douts);
+  __syncthreads();
   float lse[Tiles::ROW_COUNT], delta[Tiles::ROW_COUNT], off[Tiles::ROW_COUNT], factor[Tiles::ROW_COUNT];
 #pragma unroll
   for (int i = 0; i < Tiles::ROW_COUNT; i++) {
     const size_t t = first + Tiles::row(i), at = (b * shape.NH + h) * shape.T + t;
     lse[i] = t < length ? x.lse[at] * LOG2_E : 0.0f;
-    delta[i] = t < length ? x.delta[at] : 0.0f;
+    delta[i] = deltas[Tiles::row(i)];
     off[i] = 0.0f;
     factor[i] = shape.scale;
   }
-  load_tile<Tiles, Tiles::ROWS>(queries, x.qkv + q_at + first * stride, stride, rows, shape);
-  load_tile<Tiles, Tiles::ROWS>(douts, dout + first * shape.C, shape.C, rows, shape);
 
   typename Tiles::Sums dqueries;
   memset(&dqueries, 0, sizeof dqueries);
-  for (size_t key = 0; key < seen; key += Tiles::COLUMNS) {
-    __syncthreads(); // the tiles before have been used
-    load_tile<Tiles, Tiles::COLUMNS>(keys, k + key * stride, stride, length - key, shape);
-    load_tile<Tiles, Tiles::COLUMNS>(values, v + key * stride, stride, length - key, shape);
-    __syncthreads();
+  size_t number = 0;
+  for (size_t key = 0; key < seen; key += Tiles::COLUMNS, number++) {
+    keys_values.advance(number, key, seen, shape);
     typename Tiles::Scores weights, dscores;
-    Tiles::multiply(weights, queries, keys);
-    Tiles::multiply(dscores, douts, values);
+    Tiles::multiply(weights, left_queries, keys_values.tile(number, 0));
+    Tiles::multiply(dscores, left_douts, keys_values.tile(number, 1));
     const bool all = attention_all_visible(shape, length, first, Tiles::ROWS, key, Tiles::COLUMNS);
 #pragma unroll
     for (int i = 0; i < Tiles::ROW_COUNT; i++) {
@@ -102,7 +117,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         off[i] += dscores.at(i, j);
       }
     }
-    Tiles::accumulate(dqueries, dscores, keys, stage);
+    Tiles::accumulate(dqueries, dscores, keys_values.tile(number, 0), stage);
   }
 #pragma unroll
   for (int i = 0; i < Tiles::ROW_COUNT; i++) {
@@ -121,39 +136,45 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_backward_keys_kernel(BackwardTensors<typename Tiles::Element> x, AttentionShape shape) {
   typedef typename Tiles::Element T;
   DYN_SMEM(T, keys);
-  T *values = keys + Tiles::ROWS * Tiles::STRIDE, *queries = values + Tiles::ROWS * Tiles::STRIDE;
-  T *douts = queries + Tiles::COLUMNS * Tiles::STRIDE;
-  float *lse = reinterpret_cast<float *>(douts + Tiles::COLUMNS * Tiles::STRIDE), *delta = lse + Tiles::COLUMNS;
-  float *stage = delta + Tiles::COLUMNS;
+  T *values = keys + Tiles::ROWS * Tiles::STRIDE, *streamed = values + Tiles::ROWS * Tiles::STRIDE;
+  float *statistics = reinterpret_cast<float *>(streamed + Stream<Tiles>::ELEMENTS); // (2, 2, COLUMNS)
+  float *stage = statistics + 2 * 2 * Tiles::COLUMNS;
   // Under a causal mask the first keys have the most queries: they begin first.
   const size_t first = (size_t)blockIdx.x * Tiles::ROWS, h = blockIdx.y, b = blockIdx.z;
   const size_t length = attention_length(shape, b), stride = 3 * shape.C;
   const size_t q_at = b * shape.T * stride + h * shape.head, k_at = q_at + shape.C, v_at = k_at + shape.C;
-  const T *q = x.qkv + q_at, *dout = x.dout + b * shape.T * shape.C + h * shape.head;
   const size_t row_at = (b * shape.NH + h) * shape.T;
+  const Stream<Tiles> queries_douts = {streamed, x.qkv + q_at, x.dout + b * shape.T * shape.C + h * shape.head,
+                                       stride,   shape.C,      length};
 
   const size_t rows = attention_rows(length, first); // of padding nothing is read
   const float scale = shape.scale * LOG2_E;
   load_tile<Tiles, Tiles::ROWS>(keys, x.qkv + k_at + first * stride, stride, rows, shape);
   load_tile<Tiles, Tiles::ROWS>(values, x.qkv + v_at + first * stride, stride, rows, shape);
+  wait_for_tiles();
+  const size_t begin = shape.causal ? first : 0, end = rows == 0 ? 0 : length; // keys of padding are seen by nobody
+  if (Tiles::BUFFERS == 2 && begin < end) queries_douts.load(0, begin, shape);
+  __syncthreads();
+  typename Tiles::Left left_keys, left_values;
+  Tiles::hold(left_keys, keys);
+  Tiles::hold(left_values, values);
 
   typename Tiles::Sums dkeys, dvalues;
   memset(&dkeys, 0, sizeof dkeys);
   memset(&dvalues, 0, sizeof dvalues);
-  const size_t end = rows == 0 ? 0 : length; // keys of padding are seen by nobody
-  for (size_t query = shape.causal ? first : 0; query < end; query += Tiles::COLUMNS) {
-    __syncthreads(); // the tiles before have been used
-    load_tile<Tiles, Tiles::COLUMNS>(queries, q + query * stride, stride, length - query, shape);
-    load_tile<Tiles, Tiles::COLUMNS>(douts, dout + query * shape.C, shape.C, length - query, shape);
+  size_t number = 0;
+  for (size_t query = begin; query < end; query += Tiles::COLUMNS, number++) {
+    // Those of the tile before may still be in use.
+    float *lse = statistics + number % 2 * 2 * Tiles::COLUMNS, *delta = lse + Tiles::COLUMNS;
     if (threadIdx.x < Tiles::COLUMNS) {
       const size_t t = query + threadIdx.x;
       lse[threadIdx.x] = t < length ? x.lse[row_at + t] * LOG2_E : 0.0f;
       delta[threadIdx.x] = t < length ? x.delta[row_at + t] : 0.0f;
     }
-    __syncthreads();
+    queries_douts.advance(number, query, end, shape);
     typename Tiles::Scores weights, dscores;
-    Tiles::multiply(weights, keys, queries);
-    Tiles::multiply(dscores, values, douts);
+    Tiles::multiply(weights, left_keys, queries_douts.tile(number, 0));
+    Tiles::multiply(dscores, left_values, queries_douts.tile(number, 1));
     const bool all = attention_all_visible(shape, length, query, Tiles::COLUMNS, first, Tiles::ROWS);
 #pragma unroll
     for (int j = 0; j < Tiles::COLUMN_COUNT; j++) {
@@ -166,8 +187,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         dscores.at(i, j) = visible ? weight * (dscores.at(i, j) - delta[column]) : 0.0f;
       }
     }
-    Tiles::accumulate(dvalues, weights, douts, stage);
-    Tiles::accumulate(dkeys, dscores, queries, stage);
+    Tiles::accumulate(dvalues, weights, queries_douts.tile(number, 1), stage);
+    Tiles::accumulate(dkeys, dscores, queries_douts.tile(number, 0), stage);
   }
   float one[Tiles::ROW_COUNT], factor[Tiles::ROW_COUNT];
 #pragma unroll
@@ -176,17 +197,26 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
   store_sums<Tiles>(x.dqkv + v_at + first * stride, values, dvalues, one, stride, shape.T - first, shape);
 }
 
-template <typename Tiles>
+// Queries, Keys: the tiles of the two passes.
+template <typename Queries, typename Keys>
 static void launch_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
                             AttentionShape shape, size_t B, float *delta, ZeroStream stream) {
-  typedef typename Tiles::Element T;
-  BackwardTensors<T> x = {(T *)dqkv, (const T *)dout, (const T *)qkv, lse, delta};
-  LAUNCH((attention_delta_kernel<T>), grid_blocks(B * shape.T * shape.NH, ATTENTION_WARPS), ATTENTION_THREADS, 0,
-         stream, delta, (const T *)out, (const T *)dout, shape, B);
-  dim3 grid(grid_blocks(shape.T, Tiles::ROWS), (unsigned)shape.NH, (unsigned)B);
-  ATTENTION_LAUNCH((attention_backward_queries_kernel<Tiles>), grid, backward_shared_bytes<Tiles>(), stream, x,
+  typedef typename Queries::Element T;
+  BackwardTensors<T> x = {(T *)dqkv, (const T *)dout, (const T *)out, (const T *)qkv, lse, delta};
+  dim3 queries(grid_blocks(shape.T, Queries::ROWS), (unsigned)shape.NH, (unsigned)B);
+  dim3 keys(grid_blocks(shape.T, Keys::ROWS), (unsigned)shape.NH, (unsigned)B);
+  ATTENTION_LAUNCH((attention_backward_queries_kernel<Queries>), queries, backward_shared_bytes<Queries>(), stream, x,
                    shape);
-  ATTENTION_LAUNCH((attention_backward_keys_kernel<Tiles>), grid, backward_shared_bytes<Tiles>(), stream, x, shape);
+  ATTENTION_LAUNCH((attention_backward_keys_kernel<Keys>), keys, backward_shared_bytes<Keys>(), stream, x, shape);
+}
+
+// In the half types the first pass, with one sum in the registers, takes more columns at a time.
+template <typename T, int D>
+static void launch_backward_half(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
+                                 AttentionShape shape, size_t B, float *delta, ZeroStream stream) {
+  constexpr int COLUMNS = D <= 64 ? 2 * BACKWARD_COLUMNS : BACKWARD_COLUMNS;
+  launch_backward<MmaTiles<T, D, 1, COLUMNS>, MmaTiles<T, D, 1, BACKWARD_COLUMNS>>(dqkv, dout, out, lse, qkv, shape,
+                                                                                   B, delta, stream);
 }
 
 void attention_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
@@ -200,21 +230,19 @@ void attention_backward(void *dqkv, const void *dout, const void *out, const flo
     return;
   }
 #endif
-  AttentionShape shape = attention_shape(T, C, NH, lengths, causal, type, address_bits(dqkv, dout, qkv));
+  AttentionShape shape = attention_shape(T, C, NH, lengths, causal, type, address_bits(dqkv, dout, out, qkv));
   float *delta = (float *)scratch;
   DISPATCH_HEAD(shape.head, D, {
     switch (type) {
       case ZERO_F32:
-        launch_backward<FmaTiles<D, BACKWARD_ROWS, BACKWARD_COLUMNS>>(dqkv, dout, out, lse, qkv, shape, B, delta,
-                                                                      stream);
+        launch_backward<FmaTiles<D, BACKWARD_ROWS, BACKWARD_COLUMNS>, FmaTiles<D, BACKWARD_ROWS, BACKWARD_COLUMNS>>(
+            dqkv, dout, out, lse, qkv, shape, B, delta, stream);
         break;
       case ZERO_BF16:
-        launch_backward<MmaTiles<__nv_bfloat16, D, BACKWARD_COLUMNS, MMA_ROUNDED>>(dqkv, dout, out, lse, qkv, shape,
-                                                                                   B, delta, stream);
+        launch_backward_half<__nv_bfloat16, D>(dqkv, dout, out, lse, qkv, shape, B, delta, stream);
         break;
       case ZERO_F16:
-        launch_backward<MmaTiles<__half, D, BACKWARD_COLUMNS, MMA_ROUNDED>>(dqkv, dout, out, lse, qkv, shape, B,
-                                                                            delta, stream);
+        launch_backward_half<__half, D>(dqkv, dout, out, lse, qkv, shape, B, delta, stream);
         break;
       default:
         element_type_unknown(type, __func__);

@@ -80,6 +80,7 @@ static void choose_plan(Graph *g, Descriptor graph, Descriptor gpu, Plan *made) 
     if (!gpu) {
       size = CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
       plan = cudnn_create(g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+      cudnn_set(g, plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &cache.handle);
       cudnn_set_descriptor(g, plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configs[i]);
       if (!cudnn_finalize(g, plan, "plan")) continue;
       g->count--; // the cache keeps it
@@ -116,6 +117,8 @@ static Plan make_plan(const Key *key, const char *gpu, char *problem, size_t pro
     described = cudnn_create(&g, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
     cudnn_set(&g, described, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(gpu), gpu);
     cudnn_finalize(&g, described, "description of a GPU");
+  } else { // the handle says which GPU
+    cudnn_set(&g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &cache.handle);
   }
   cudnn_set(&g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, (int64_t)g.num_operations,
             g.operations);

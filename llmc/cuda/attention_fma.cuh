@@ -25,6 +25,8 @@ struct FmaTiles {
   static constexpr int ROW_COUNT = ROWS / (ATTENTION_WARPS * LANES_R), COLUMN_COUNT = COLUMNS / LANES_C;
   static constexpr int CHANNEL_COUNT = D / LANES_C;
   static constexpr int STAGE_STRIDE = COLUMNS + 8, STAGE_FLOATS = ROWS * STAGE_STRIDE;
+  static constexpr int BUFFERS = 1; // two would not fit beside heads of 128 channels in 99 KiB
+  typedef const float *Left;
   typedef FmaBlock<ROW_COUNT, COLUMN_COUNT> Scores;
   typedef FmaBlock<ROW_COUNT, CHANNEL_COUNT> Sums;
 
@@ -39,7 +41,9 @@ struct FmaTiles {
   }
   static __device__ __forceinline__ float4 vector(const float *at) { return *reinterpret_cast<const float4 *>(at); }
 
-  static __device__ __forceinline__ void multiply(Scores &scores, const float *left, const float *right) {
+  static __device__ __forceinline__ void hold(Left &left, const float *tile) { left = tile; }
+
+  static __device__ __forceinline__ void multiply(Scores &scores, const Left &left, const float *right) {
     memset(&scores, 0, sizeof scores);
 #pragma unroll 2
     for (int d = 0; d < D; d += VECTOR) {

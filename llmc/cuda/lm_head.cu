@@ -33,13 +33,14 @@ static size_t logits_bytes(size_t N, size_t Vp) {
   return ceil_div(block_rows(N) * Vp * sizeof(float), (size_t)SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT;
 }
 
-// Whether dwte is summed beside its place: its type is too coarse to add blocks to, or no product has it as result.
-static int sums_apart(size_t N, ZeroType type, ZeroType grad_type) {
-  return grad_type != ZERO_F32 && (N > HEAD_BLOCK_ROWS || grad_type != type);
+// Whether dwte is summed beside its place: its type is too coarse to add to, or no product has it as result.
+static int sums_apart(size_t N, ZeroType type, OpsGrad dwte) {
+  return dwte.type != ZERO_F32 && (N > HEAD_BLOCK_ROWS || dwte.type != type || dwte.accumulate);
 }
 
 size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type) {
-  return logits_bytes(N, Vp) + (sums_apart(N, type, grad_type) ? Vp * C * sizeof(float) : 0);
+  (void)type;
+  return logits_bytes(N, Vp) + (grad_type != ZERO_F32 ? Vp * C * sizeof(float) : 0);
 }
 
 // ---------------------------------------------------------------- the fused classifier
@@ -48,15 +49,12 @@ typedef struct {
   float max, sum;
 } Softmax;
 
-// This thread's part of a row, in one pass: when the maximum grows, the sum so far shrinks accordingly. What it reads
-// stays in `kept`, unless that is NULL.
+// This thread's part of a row, in one pass: when the maximum grows, the sum so far shrinks accordingly.
 template <int WIDTH, int THREADS>
-__device__ __forceinline__ Softmax thread_softmax(const float *x, float *kept, size_t V) {
+__device__ __forceinline__ Softmax thread_softmax(const float *x, size_t V) {
   Softmax part = {-CUDART_INF_F, 0.0f};
-#pragma unroll 4
   for (size_t at = threadIdx.x * WIDTH; at < V; at += THREADS * WIDTH) {
     Packet<WIDTH> logits = load_packet<WIDTH>(x + at);
-    if (kept != NULL) store_packet(kept + at, logits);
     float max = part.max;
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) {
@@ -72,29 +70,60 @@ __device__ __forceinline__ Softmax thread_softmax(const float *x, float *kept, s
 }
 
 template <int WIDTH, int THREADS>
-__device__ __forceinline__ Softmax row_softmax(const float *x, float *kept, size_t V) {
-  Softmax part = thread_softmax<WIDTH, THREADS>(x, kept, V), row;
+__device__ __forceinline__ Softmax row_softmax(const float *x, size_t V) {
+  Softmax part = thread_softmax<WIDTH, THREADS>(x, V), row;
   row.max = block_max<THREADS>(part.max);
   row.sum = block_sum<THREADS>(part.sum * expf(part.max - row.max)); // 0 from a thread without columns
   return row;
 }
 
-// grad_scale * (softmax - one-hot) over the row itself, and 0 in the padded columns. The logits are x's, or those
-// that the thread has kept. In a half type what a thread writes lies where others have logits to read from x, of
-// these columns or of earlier ones: all read, then all write.
+// The same for a row that is kept: it is read once, and each e^x is worked out once. Afterwards kept holds
+// e^(x - max), each thread's columns by itself.
+template <int WIDTH, int THREADS>
+__device__ __forceinline__ Softmax kept_softmax(const float *x, float *kept, size_t V) {
+  Softmax row = {-CUDART_INF_F, 0.0f};
+#pragma unroll 4
+  for (unsigned at = threadIdx.x * WIDTH; at < V; at += THREADS * WIDTH) {
+    Packet<WIDTH> logits = load_packet<WIDTH, CACHE_STREAM>(x + at);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) {
+      if (at + i >= V) logits.value[i] = -CUDART_INF_F;
+      row.max = fmaxf(row.max, logits.value[i]);
+    }
+    store_packet(kept + at, logits);
+  }
+  row.max = block_max<THREADS>(row.max);
+  const float shift = -row.max * LOG2_E;
+#pragma unroll 4
+  for (unsigned at = threadIdx.x * WIDTH; at < V; at += THREADS * WIDTH) {
+    Packet<WIDTH> e = load_packet<WIDTH>(kept + at);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) {
+      e.value[i] = exp2f(fmaf(e.value[i], LOG2_E, shift));
+      row.sum += e.value[i];
+    }
+    store_packet(kept + at, e);
+  }
+  row.sum = block_sum<THREADS>(row.sum);
+  return row;
+}
+
+// grad_scale * (softmax - one-hot) over the row itself, and 0 in the padded columns. In a half type what a thread
+// writes lies where others have logits to read, of these columns or of earlier ones: all read, then all write. With a
+// kept row all have read before.
 template <typename T, int WIDTH, int THREADS>
-__device__ __forceinline__ void write_gradient(float *x, const float *kept, Softmax row, size_t target,
+__device__ __forceinline__ void write_gradient(float *x, const float *kept, Softmax row, unsigned target,
                                                float grad_scale, size_t V, size_t Vp) {
   const float factor = grad_scale / row.sum;
 #pragma unroll 2
-  for (size_t first = 0; first < Vp; first += THREADS * WIDTH) {
-    const size_t at = first + threadIdx.x * WIDTH;
+  for (unsigned first = 0; first < Vp; first += THREADS * WIDTH) {
+    const unsigned at = first + threadIdx.x * WIDTH;
     Packet<WIDTH> gradient = zero_packet<WIDTH>();
     if (at < V) {
       Packet<WIDTH> logits = load_packet<WIDTH>((kept != NULL ? kept : x) + at);
 #pragma unroll
       for (int i = 0; i < WIDTH; i++) {
-        float e = expf(logits.value[i] - row.max);
+        float e = kept != NULL ? logits.value[i] : expf(logits.value[i] - row.max);
         if (at + i == target) e -= row.sum; // times 1 / sum: probability - 1
         if (at + i < V) gradient.value[i] = e * factor;
       }
@@ -127,9 +156,9 @@ __global__ void __launch_bounds__(THREADS)
     kept = memory;
   }
   const float target_logit = x[target];
-  Softmax softmax = row_softmax<WIDTH, THREADS>(x, kept, V);
+  Softmax softmax = KEEPS ? kept_softmax<WIDTH, THREADS>(x, kept, V) : row_softmax<WIDTH, THREADS>(x, V);
   if (threadIdx.x == 0) loss[row] = logf(softmax.sum) + (softmax.max - target_logit);
-  if (gradients) write_gradient<T, WIDTH, THREADS>(x, kept, softmax, (size_t)target, grad_scale, V, Vp);
+  if (gradients) write_gradient<T, WIDTH, THREADS>(x, kept, softmax, (unsigned)target, grad_scale, V, Vp);
 }
 
 // ---------------------------------------------------------------- a block of rows
@@ -242,7 +271,7 @@ void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, float *logits, const
                   void *scratch, ZeroStream stream) {
   if (V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
   const int gradients = dhidden != NULL || dwte.data != NULL;
-  const int apart = dwte.data != NULL && sums_apart(N, type, dwte.type);
+  const int apart = dwte.data != NULL && sums_apart(N, type, dwte);
   OpsGrad dwte_sums = dwte;
   if (apart) {
     OpsGrad buffer = {(char *)scratch + logits_bytes(N, Vp), ZERO_F32, 0};

@@ -34,9 +34,10 @@ void matmul_forward(void *out, void *pre, const void *inp, const void *weight, c
 }
 
 // A product whose result is of another half type than its operands, or of a half type where they are fp32: cuBLASLt
-// has none, so it is summed in scratch.
-static int sums_apart(ZeroType type, ZeroType grad_type) {
-  return grad_type != ZERO_F32 && grad_type != type;
+// has none, so it is summed in scratch. So is one that is added to a half type: some of cuBLASLt's kernels round the
+// product before they add.
+static int sums_apart(ZeroType type, OpsGrad grad) {
+  return grad.type != ZERO_F32 && (grad.type != type || grad.accumulate);
 }
 
 size_t matmul_backward_scratch(size_t N, size_t C, size_t OC, ZeroType grad_type) {
@@ -66,7 +67,7 @@ static void input_gradient(void *dinp, const void *dout, const void *weight, con
 // One product over all rows: where cuBLASLt splits that sum, its shape alone decides how.
 static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, size_t N, size_t C, size_t OC,
                             ZeroType type, void *scratch, ZeroStream stream) {
-  int apart = sums_apart(type, dweight.type);
+  int apart = sums_apart(type, dweight);
   Gemm product = {.m = OC,
                   .n = C,
                   .k = N,

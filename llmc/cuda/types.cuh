@@ -25,6 +25,7 @@ __device__ __forceinline__ void store_gradient(OpsGrad grad, size_t at, Packet<W
 }
 
 // ---------------------------------------------------------------- sums and maxima
+#define LOG2_E 1.44269504f // e^x = 2^(x LOG2_E): powers of two are the processor's own exponential
 // Halves folded onto each other: every lane gets the same bits. All 32 lanes take part.
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
