@@ -100,14 +100,28 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 NVCC ?= nvcc
 GPU_ARCH ?=
 CUDA_SOURCES := $(wildcard llmc/cuda/*.cu) zero/device_cuda.cu
+# NCCL where its header is found, in CUDA's folder or the system's; USE_NCCL=0 leaves it out. The emulator has its own.
+NCCL_SOURCES := $(wildcard zero/comm_nccl*.cu)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC) 2>/dev/null)))
+NCCL_HEADER := $(firstword $(wildcard $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h))
+USE_NCCL ?= $(if $(NCCL_HEADER),1,0)
 HOST_OBJS := $(ZERO_OBJS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c))
 NVCC_ARCH = $(if $(GPU_ARCH),-arch=sm_$(GPU_ARCH),-gencode arch=compute_80,code=sm_80 \
               -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90)
 NVCC_FLAGS = -std=c++17 -O3 -DZERO_CUDA $(NVCC_ARCH) -I. -Xcompiler -Wall,-Wextra -Werror all-warnings $(MPI_CFLAGS)
 CUDA_OBJS := $(CUDA_SOURCES:%.cu=$(BUILD)/cuda/%.o)
-train_gpt2cu test_gpt2cu: %cu: $(BUILD)/cuda/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
+ifeq ($(USE_NCCL),1)
+CUDA_OBJS += $(NCCL_SOURCES:%.cu=$(BUILD)/cuda/%.o)
+NCCL_LIBS := -lnccl
+else
+NCCL_NOTE := $(BUILD)/without_nccl
+endif
+$(BUILD)/without_nccl:
+	@mkdir -p $(@D) && touch $@
+	@echo 'note: without NCCL: nccl.h was not found (libnccl-dev) or USE_NCCL=0 was given; several GPUs exchange through MPI'
+train_gpt2cu test_gpt2cu: %cu: $(BUILD)/cuda/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o | $(NCCL_NOTE)
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ -lcublasLt $(MPI_LIBS) -lxxhash -lcjson -lgomp
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ -lcublasLt $(NCCL_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 $(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
 	@mkdir -p $(@D)
 	@echo 'nvcc $<'
@@ -116,10 +130,14 @@ $(BUILD)/cuda/%.o: %.cu Makefile | $(BUILD)/packages
 # EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself.
 EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \
             -Wall -Wextra -Werror -Wno-unknown-pragmas -MMD -MP $(MPI_CFLAGS)
-EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(CUDA_SOURCES:%.cu=$(BUILD)/emu/%.o)
+EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(patsubst %.cu,$(BUILD)/emu/%.o,$(CUDA_SOURCES) $(NCCL_SOURCES))
 train_gpt2emu test_gpt2emu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
+# Planted misuse of NCCL.
+$(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(BUILD)/zero/error.o
+	@echo 'link $@'
+	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lm -ldl -fopenmp
 # The tests of the operations and of the device, on the emulator.
 EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)

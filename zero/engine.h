@@ -122,6 +122,10 @@ static inline int zero_shared_gradients(const ZeroEngine *e) {
 static inline void *zero_accumulated_at(const ZeroEngine *e, const Unit *unit, size_t at) {
   return (char *)unit->accumulated + (at - unit->acc_lo) * zero_type_size(e->config.accumulate);
 }
+// One all-reduce gives every rank all sums, in an order of the transport's own: stage 0 without `deterministic`.
+static inline int zero_all_reduces(const ZeroEngine *e) {
+  return e->config.stage == 0 && !e->config.deterministic && e->comm->all_reduces;
+}
 static inline int zero_sharded_parameters(const ZeroEngine *e) {
   return e->config.stage == 3 && e->comm->size > 1;
 }
