@@ -135,9 +135,9 @@ train_gpt2emu test_gpt2emu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BU
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # Planted misuse of NCCL.
-$(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(BUILD)/zero/error.o
+$(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
-	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lm -ldl -fopenmp
+	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # The tests of the operations and of the device, on the emulator.
 EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
