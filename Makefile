@@ -139,7 +139,7 @@ $(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(HOST_
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # The tests of the operations and of the device, on the emulator.
-EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device)
+EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device test_comm)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp

@@ -201,6 +201,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
   Stream *stream = the_stream(handle);
   if (stream->pieces.empty()) {
+    for (const Before &before :
+         stream->wait) { // an event that is waited for is part of the stream, with or without work
+      if (!try_until(before.stream, before.until)) return cudaErrorNotReady;
+      acquire_end(before.stream, before.until);
+    }
     wait_until(stream, stream->given);
     return cudaSuccess;
   }

@@ -187,6 +187,12 @@ lost_rank() { # lost_rank SIGNAL
   fi
 }
 
+transport() { # transport NP: the tests of all transports
+  OMP_NUM_THREADS=1 ZERO_EMU_UNIFIED=1 ZERO_COMM=nccl timeout -k 10 $time_limit "$run" "$1" "$build/emu/test_comm" > log 2>&1
+  code=$?
+  is "exit code: $(grep -E 'test_comm.c|error' log | head -n 2)" $code 0 && grep -q '^\[  PASSED  \] 8 test' log
+}
+
 nvcc_compiles() {
   why="nvcc not found: the test was not compiled by it"
   command -v nvcc > /dev/null || return 77
@@ -197,11 +203,13 @@ nvcc_compiles() {
   [ "$why" = "nvcc refuses test_nccl.cu: " ]
 }
 
-test_case "nccl: the programs build" made train_gpt2emu train_gpt2 "${BUILD:-build}/emu/test_nccl"
+test_case "nccl: the programs build" made train_gpt2emu train_gpt2 "${BUILD:-build}/emu/test_nccl" \
+  "${BUILD:-build}/emu/test_comm"
+test_case "nccl: test_comm, 3 ranks" transport 3
 test_case "nccl: reference by mpi" reference
 if [ "$long" = --long ]; then
-  for np in 1 2 3 4; do
-    [ $np = 3 ] && continue # 8 sequences do not divide
+  for np in 1 2 4; do
+    test_case "nccl: test_comm, $np ranks" transport $np
     for stage in 0 1 2 3; do
       test_case "nccl: bits of mpi, $np ranks, stage $stage" same_bits $np $stage
       test_case "nccl: deterministic 0, $np ranks, stage $stage" any_order $np $stage
