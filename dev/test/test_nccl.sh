@@ -218,15 +218,14 @@ if [ "$long" = --long ]; then
       done
     done
   done
+  test_case "nccl: all-reduce in fp32" all_reduce_traffic fp32 4
   test_case "nccl: all-reduce in bf16" all_reduce_traffic bf16 2
   test_case "nccl: all-reduce in fp16" all_reduce_traffic fp16 2
 else
-  test_case "nccl: bits of mpi, 4 ranks, stage 1" same_bits 4 1
-  test_case "nccl: deterministic 0, 2 ranks, stage 2" any_order 2 2
+  # Few: each start measures the emulator's peak, which is most of its time.
+  test_case "nccl: deterministic 0, 2 ranks, stage 0" any_order 2 0
   test_case "nccl: streams delayed, 2 ranks, stage 3" streams delayed 2 3
-  test_case "nccl: streams random:1, 2 ranks, stage 0" streams random:1 2 0
 fi
-test_case "nccl: all-reduce in fp32" all_reduce_traffic fp32 4
 
 # What is removed from comm_nccl.cu, and the sed expression that does it.
 mutants="event_before_reduction /start_after_compute\(comm\); \/\/ of a reduction/d
@@ -239,7 +238,7 @@ record_before_nccl /cudaEventRecord\(nccl->computed/d
 wait_before_nccl /cudaStreamWaitEvent\(nccl->stream/d
 settling s/while \(result == ncclInProgress\)/while (0)/
 order_of_pieces s/source = 0; source < comm->size; source\+\+/source = comm->size; source-- > 0;/"
-[ "$long" = --long ] || mutants=$(grep -E '^(event_before_gather|wait_for_reduction) ' <<< "$mutants")
+[ "$long" = --long ] || mutants=$(grep '^wait_for_reduction ' <<< "$mutants")
 while read -r name expression; do
   test_case "nccl: without $name it shows" caught "$name" "$expression"
 done <<< "$mutants"
@@ -258,10 +257,10 @@ if [ "$long" = --long ]; then
   test_case "nccl: use_after_destroy" misuse use_after_destroy "ncclAllReduce: the communicator is used after ncclCommDestroy"
   test_case "nccl: an asynchronous error is asked for" asynchronous_error
   test_case "nccl: a killed rank" lost_rank KILL
+  test_case "nccl: mpi where ranks share a GPU" shared_gpu
 fi
 test_case "nccl: a stopped rank" lost_rank STOP
 test_case "nccl: refused where ranks share a GPU" refused "$program" "ranks 0 and 1 share one" ZERO_EMU_GPUS=1
-test_case "nccl: mpi where ranks share a GPU" shared_gpu
 test_case "nccl: refused in a program for the CPU" refused "$root/train_gpt2" "nccl is not in this build"
 test_case "nccl: its test compiles with nvcc" nvcc_compiles
 finish
