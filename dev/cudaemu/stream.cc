@@ -129,7 +129,8 @@ static void run_some_at_random(uint64_t seed) {
 }
 
 void cudaemu_stream_put(cudaStream_t handle, std::function<void()> work) {
-  cudaemu_stream_put_waiting(handle, [work] {
+  // Moved, not copied: the race check sees what is freed, and the copy that is left would be the host's to free.
+  cudaemu_stream_put_waiting(handle, [work = std::move(work)] {
     work();
     return true;
   });
