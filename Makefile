@@ -100,7 +100,6 @@ $(BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 # GPU_ARCH: 80, 90, … for one card; without it sm_80, sm_90 and PTX for later ones.
 NVCC ?= nvcc
 GPU_ARCH ?=
-CUDA_HOME ?= /usr/local/cuda
 CUDNN_SOURCES := $(wildcard llmc/cuda/attention_cudnn*.cu)
 CUDA_SOURCES := $(filter-out $(CUDNN_SOURCES),$(wildcard llmc/cuda/*.cu)) zero/device_cuda.cu
 # USE_CUDNN=1: attention through cuDNN where it serves; CUDNN_PATH: where its include/ and lib are, unless nvcc knows.
@@ -109,20 +108,34 @@ CUDNN_PATH ?=
 CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)
 CUDNN_FLAGS = $(if $(USE_CUDNN),-DUSE_CUDNN $(if $(CUDNN_PATH),-I$(CUDNN_PATH)/include))
 CUDNN_LIBS = $(if $(USE_CUDNN),$(if $(CUDNN_PATH),-L$(CUDNN_PATH)/lib64 -L$(CUDNN_PATH)/lib) -lcudnn)
+# NCCL where its header is found, in CUDA's folder or the system's; USE_NCCL=0 leaves it out. The emulator has its own.
+NCCL_SOURCES := $(wildcard zero/comm_nccl*.cu)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v $(NVCC) 2>/dev/null)))
+NCCL_HEADER := $(firstword $(wildcard $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h))
+USE_NCCL ?= $(if $(NCCL_HEADER),1,0)
 HOST_OBJS := $(ZERO_OBJS) $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c))
 NVCC_ARCH = $(if $(GPU_ARCH),-arch=sm_$(GPU_ARCH),-gencode arch=compute_80,code=sm_80 \
               -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90)
 NVCC_FLAGS = -std=c++17 -O3 -DZERO_CUDA $(NVCC_ARCH) -I. -Xcompiler -Wall,-Wextra -Werror all-warnings $(MPI_CFLAGS) $(CUDNN_FLAGS)
 CUDA_OBJS := $(patsubst %.cu,$(CUDA_BUILD)/%.o,$(CUDA_SOURCES) $(if $(USE_CUDNN),$(CUDNN_SOURCES)))
+ifeq ($(USE_NCCL),1)
+CUDA_OBJS += $(NCCL_SOURCES:%.cu=$(CUDA_BUILD)/%.o)
+NCCL_LIBS := -lnccl
+else
+NCCL_NOTE := $(BUILD)/without_nccl
+endif
+$(BUILD)/without_nccl:
+	@mkdir -p $(@D) && touch $@
+	@echo 'note: without NCCL: nccl.h was not found (libnccl-dev) or USE_NCCL=0 was given; several GPUs exchange through MPI'
 # With and without cuDNN a program has one name: made anew when the choice changes.
 $(BUILD)/cuda-choice: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
 .PHONY: FORCE
 FORCE:
-train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice
+train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice | $(NCCL_NOTE)
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
+	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 # Whether cuDNN takes our graphs, on GPUs that need not be there: dev/test/test_cudnn.sh.
 $(CUDA_BUILD)/cudnn_plans: $(CUDA_BUILD)/dev/test/cudnn_plans.o $(CUDNN_SOURCES:%.cu=$(CUDA_BUILD)/%.o) $(ZERO_OBJS)
 	@echo 'link $@'
@@ -139,7 +152,7 @@ PINNED := $(foreach name,malloc calloc realloc aligned_alloc free,-Xlinker --wra
 $(CUDA_BUILD)/test_ops $(CUDA_BUILD)/test_ops_attention: $(CUDA_BUILD)/dev/gpu/pinned_malloc.o
 $(CUDA_TESTS): $(CUDA_BUILD)/%: $(CUDA_BUILD)/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
-	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $(filter %.o,$^) -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt $(CUDNN_LIBS) -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
+	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $(filter %.o,$^) -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
 $(CUDA_BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo 'cc $<'
@@ -148,12 +161,16 @@ $(CUDA_BUILD)/%.o: %.c Makefile
 # EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself.
 EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \
             -Wall -Wextra -Werror -Wno-unknown-pragmas -MMD -MP $(MPI_CFLAGS)
-EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(CUDA_SOURCES:%.cu=$(BUILD)/emu/%.o)
+EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(patsubst %.cu,$(BUILD)/emu/%.o,$(CUDA_SOURCES) $(NCCL_SOURCES))
 train_gpt2emu test_gpt2emu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
+# Planted misuse of NCCL.
+$(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(HOST_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # The tests of the operations and of the device, on the emulator.
-EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device)
+EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device test_comm)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp

@@ -6,7 +6,7 @@
 #                                            result) is not run again: remove DIR/PART.result to repeat it
 #   dev/gpu_check.sh --dry-run [PART…]       on a machine without a GPU: what needs none is run, the rest is named
 #
-# Parts: info, build, ops, parity, ranks, sanitizer, bench, torch. With cuDNN, if the machine has it; the parts then run
+# Parts: info, build, ops, parity, ranks, nccl, sanitizer, bench, torch. With cuDNN, if the machine has it; the parts then run
 # with our own attention and with cuDNN's. DIR (gpu_check/ unless given) gets a log for each,
 # table.txt and gpu_check.json.
 set -u
@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 mkdir -p "$out"
-all=(info build ops parity ranks sanitizer bench torch)
+all=(info build ops parity ranks nccl sanitizer bench torch)
 [ ${#parts[@]} -eq 0 ] && parts=("${all[@]}")
 
 build=build-gpu/check
@@ -138,7 +138,33 @@ run_ranks() {
   done
 }
 
+# NCCL with one rank: the hash of the run without it. Two ranks on one card it refuses: said before the run starts.
+run_nccl() {
+  [ -e "$out/small.bin" ] || tokens "$out/small.bin" 20000 300
+  local flags=(-e L=3,H=4,C=256,T=128,V=300 -i "$out/small.bin" -b 2 -t 128 -d 2048 -x 4 -v 0 -s 0 --state-hash 4 --dtype bf16)
+  local want stage deterministic state
+  for deterministic in 0 1; do
+    check "one rank, no transport, deterministic $deterministic" env ZERO_COMM=self ./train_gpt2cu "${flags[@]}" \
+      --deterministic $deterministic
+    want=$(grep -oE 'state [0-9a-f]{16}' "$out/last.log")
+    for stage in 0 3; do
+      check "NCCL, one rank, stage $stage, deterministic $deterministic" env ZERO_COMM=nccl scripts/run.sh 1 \
+        ./train_gpt2cu "${flags[@]}" -z $stage --deterministic $deterministic
+      state=$(grep -oE 'state [0-9a-f]{16}' "$out/last.log")
+      [ -n "$state" ] && [ "$state" = "$want" ] || say "  state" "FAILED: '$state', without NCCL '$want'"
+    done
+  done
+  [ "$(nvidia-smi -L | wc -l)" -gt 1 ] && return
+  ZERO_COMM=nccl timeout "$limit" scripts/run.sh 2 ./train_gpt2cu "${flags[@]}" > "$out/last.log" 2>&1 < /dev/null
+  if [ $? -eq 1 ] && grep -q '^error: .*nccl' "$out/last.log"; then
+    say "NCCL, two ranks on one card" "refused, as it should be: $(grep -m1 '^error' "$out/last.log" | cut -c 1-120)"
+  else
+    say "NCCL, two ranks on one card" "FAILED: $(grep -m1 '^error' "$out/last.log" | cut -c 1-160)"
+  fi
+}
+
 run_sanitizer() {
+  [ -e "$out/small.bin" ] || tokens "$out/small.bin" 20000 300
   command -v compute-sanitizer > /dev/null || { say "compute-sanitizer" "left out: not installed" && return; }
   local tool
   for tool in memcheck racecheck initcheck synccheck; do
@@ -182,7 +208,7 @@ run_torch() {
   done
 }
 
-needs_gpu=(info ops parity ranks sanitizer bench torch)
+needs_gpu=(info ops parity ranks nccl sanitizer bench torch)
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "error: gpu_check.sh: no part '$part'; parts: ${all[*]}" >&2 && exit 1; }
   if [ -n "$dry" ] && [[ " ${needs_gpu[*]} " == *" $part "* ]] && ! have_gpu; then

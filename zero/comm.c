@@ -8,7 +8,7 @@
 
 #include "comm_impl.h"
 
-#define LEGAL_NAMES "self, shm, mpi"
+#define LEGAL_NAMES "self, shm, mpi" // and nccl in programs for GPUs
 
 void zero_mpi_check_at(const char *file, int line, const char *call, int code) {
   if (code == MPI_SUCCESS) return;
@@ -56,6 +56,8 @@ void zero_comm_take_over(ZeroComm *comm, const char *name, void *impl, void (*cl
   ZeroTransport *transport = zero_transport(comm);
   if (transport->close != NULL) transport->close(comm);
   transport->close = close;
+  transport->watch = NULL;
+  comm->all_reduces = 0;
   comm->name = name;
   comm->impl = impl;
   comm->abort = end_all;
@@ -137,7 +139,14 @@ static void choose_forced(ZeroComm *comm, const char *name, ZeroErrors *errors) 
                       comm->node_size, comm->size, comm->rank);
     }
   } else if (strcmp(name, "nccl") == 0) {
-    zero_errors_add(errors, "ZERO_COMM: nccl is not in this build; use one of " LEGAL_NAMES);
+    if (zero_comm_nccl_init != NULL) {
+      zero_transport(comm)->wants_nccl = 1; // the device is not known yet; mpi carries what the start needs
+    } else {
+      zero_errors_add(
+          errors,
+          "ZERO_COMM: nccl is not in this build: it moves the memory of GPUs, and NCCL must be there when "
+          "the program for them is built (make train_gpt2cu); use one of " LEGAL_NAMES);
+    }
   } else {
     zero_errors_add(errors, "ZERO_COMM: unknown transport '%s'; use one of " LEGAL_NAMES, name);
   }
@@ -157,7 +166,8 @@ ZeroComm *zero_comm_create(const char *name) {
 
   int initialized;
   ZERO_MPI(MPI_Initialized(&initialized));
-  int name_needs_mpi = name != NULL && (strcmp(name, "shm") == 0 || strcmp(name, "mpi") == 0);
+  int name_needs_mpi =
+      name != NULL && (strcmp(name, "shm") == 0 || strcmp(name, "mpi") == 0 || strcmp(name, "nccl") == 0);
   // A table that works comes first: the errors of the choice itself are shown through it.
   if (initialized || name_needs_mpi || launcher_present()) {
     start_mpi(transport);
@@ -187,7 +197,27 @@ static int device_in_reach(const ZeroComm *comm, ZeroReason *why) {
   return 0;
 }
 
+// nccl where it was asked for, and where ranks with GPUs of their own did not ask for another.
+static void choose_nccl(ZeroComm *comm) {
+  ZeroTransport *transport = zero_transport(comm);
+  if (zero_comm_nccl_init == NULL || strcmp(comm->name, "nccl") == 0) return;
+  if (!transport->wants_nccl && (transport->forced || comm->size == 1 || comm->device->host_memory)) return;
+  if (strcmp(comm->name, "shm") == 0 && zero_comm_shm_in_use(comm)) return;
+  ZeroReason why;
+  if (zero_comm_nccl_possible(comm, &why)) {
+    zero_comm_nccl_init(comm);
+  } else if (transport->wants_nccl) {
+    ZeroErrors errors = {0};
+    zero_errors_add(&errors, "ZERO_COMM: %s", why.text);
+    zero_errors_check(&errors, comm);
+  } else {
+    note_fallback(comm, &why);
+    zero_comm_mpi_init(comm);
+  }
+}
+
 void zero_comm_reserve(ZeroComm *comm, size_t need_bytes) {
+  choose_nccl(comm);
   if (strcmp(comm->name, "shm") == 0) {
     ZeroReason why;
     if (!device_in_reach(comm, &why) || !zero_comm_shm_reserve(comm, need_bytes, &why)) {

@@ -1,8 +1,10 @@
 // Ranks talking to each other: what the engine asks of a transport.
 //
-// Three transports fill the same table: comm_self.c (one rank, no MPI), comm_shm.c (ranks of one node,
-// through an MPI shared-memory window) and comm_mpi.c (anything, through MPI messages).
-// Every call marked "collective" is made by every rank, in the same order.
+// Four transports fill the same table: comm_self.c (one rank, no MPI), comm_shm.c (ranks of one node,
+// through an MPI shared-memory window), comm_mpi.c (anything, through MPI messages) and comm_nccl.cu (ranks with a
+// GPU each, through NCCL). "Returns when" is meant in the order of the device's stream: what is queued there
+// afterwards may rely on it, and with nccl the host itself does not wait. Every call marked "collective" is made by
+// every rank, in the same order.
 //
 // A unit's flat buffer of `total` elements is cut into one contiguous range per rank: rank r owns
 // [bounds[r], bounds[r + 1]). Ranges may be empty. Counts are elements, never bytes.
@@ -40,6 +42,9 @@ typedef struct {
   int overwrite;        // 1: rank 0's piece overwrites acc (first accumulation step), 0: it is added
   int in_place;         // 1: acc is this rank's range of full: only the peers' pieces are added, in rank order
 
+  int any_order; // 1: the transport may take the sum in an order of its own
+  int everyone;  // 1: acc gets the whole unit's sums on every rank; with any_order, where comm->all_reduces
+
   int active; // begun and not yet known to be reusable
   int finished;
   uint64_t ticket;
@@ -59,7 +64,8 @@ typedef struct {
 } ZeroGather;
 
 struct ZeroComm {
-  const char *name; // "self", "shm", "mpi"
+  const char *name; // "self", "shm", "mpi", "nccl"
+  int all_reduces;  // 1: ZeroReduce.everyone may be set
   int rank, size;
   int node_rank, node_size;
   ZeroDevice *device;
@@ -74,7 +80,8 @@ struct ZeroComm {
   // Reduce-scatter. begin says that `full` is written and returns at once; finish adds the pieces of all
   // ranks, in rank order 0, 1, 2 …, into acc; reusable returns when no rank will read `full` any more.
   // Several may be begun before the first is finished; they finish in the order in which they began.
-  // All three collective. A rank sends total - own elements.
+  // All three collective. A rank sends total - own elements; with `everyone` (size - 1) * own more, which count as a
+  // gather.
   void (*reduce_begin)(ZeroComm *, ZeroReduce *);
   void (*reduce_finish)(ZeroComm *, ZeroReduce *);
   void (*reduce_reusable)(ZeroComm *, ZeroReduce *);
@@ -105,14 +112,15 @@ struct ZeroComm {
   void (*reset_sent)(ZeroComm *); // collective
 };
 
-// name: "self", "shm", "mpi" or NULL: the ZERO_COMM variable, else shm for several ranks on one node, mpi
-// across nodes, self without a launcher (mpirun, srun). Starts MPI if a launcher is there or the name needs
-// it. A forced transport that cannot work is an error that ends all ranks with exit code 1; shm chosen by
-// itself whose file system is too small falls back to mpi with a message (checked against need_bytes, what
-// this rank will allocate, when the engine is created).
+// name: "self", "shm", "mpi", "nccl" or NULL: the ZERO_COMM variable, else shm for several ranks on one node, mpi
+// across nodes, self without a launcher (mpirun, srun); when the engine is created on a GPU, nccl if every rank has
+// one of its own, else mpi. Starts MPI if a launcher is there or the name needs it. A forced transport that cannot
+// work is an error that ends all ranks with exit code 1; shm chosen by itself whose file system is too small falls
+// back to mpi with a message (checked against need_bytes, what this rank will allocate, when the engine is created).
 ZeroComm *zero_comm_create(const char *name);
-// Collective: makes sure that the transport can hold need_bytes per rank; may switch a shm that was not
-// forced to mpi (one line on stderr), or end all ranks if it was forced. Call it before the first alloc.
+// Collective, when comm->device is the model's: makes sure that the transport suits it and can hold need_bytes per
+// rank; starts nccl; may switch a shm that was not forced to mpi (one line on stderr), or end all ranks if it was
+// forced. Call it before the first alloc.
 void zero_comm_reserve(ZeroComm *, size_t need_bytes);
 void zero_comm_destroy(ZeroComm *);
 

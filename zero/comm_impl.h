@@ -2,18 +2,27 @@
 #ifndef ZERO_COMM_IMPL_H
 #define ZERO_COMM_IMPL_H
 
+#define OMPI_SKIP_MPICXX 1 // C++ sees MPI's C interface alone
 #include <mpi.h>
 
 #include "comm.h"
 #include "error.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // A communicator and the MPI it stands on. `comm` comes first: every ZeroComm * is a ZeroTransport *.
 typedef struct {
   ZeroComm comm;
-  MPI_Comm world;  // duplicate of MPI_COMM_WORLD; MPI_COMM_NULL: MPI is not running
-  MPI_Comm node;   // those of its ranks that can share memory with this one
-  int started;     // zero_comm_create started MPI, so destroying the communicator ends it
-  int forced;      // the transport was asked for by name
+  MPI_Comm world;                      // duplicate of MPI_COMM_WORLD; MPI_COMM_NULL: MPI is not running
+  MPI_Comm node;                       // those of its ranks that can share memory with this one
+  int started;                         // zero_comm_create started MPI, so destroying the communicator ends it
+  int forced;                          // the transport was asked for by name
+  int wants_nccl;                      // so was nccl, which takes over when the device is known
+  uint64_t sent[ZERO_WIRE_CATEGORIES]; // payload bytes: those of comm_messages.c and of nccl
+  // Called again and again while the host waits for a message; ends all ranks when a peer is lost. NULL: nobody asks.
+  void (*watch)(ZeroComm *);
   ZeroDevice *cpu; // comm->device, until the engine sets another; destroyed with the communicator
 
   void (*close)(ZeroComm *); // collective: gives back what the transport holds (comm->impl); NULL: none yet
@@ -33,6 +42,11 @@ typedef struct {
 void zero_comm_self_init(ZeroComm *comm);
 void zero_comm_mpi_init(ZeroComm *comm);
 int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why);
+
+// nccl is there only in programs for GPUs that were built with NCCL: else the address of these is NULL. Collective.
+// possible: whether each rank has a GPU of its own; else with the reason. init may be called only if it has.
+__attribute__((weak)) int zero_comm_nccl_possible(ZeroComm *comm, ZeroReason *why);
+__attribute__((weak)) void zero_comm_nccl_init(ZeroComm *comm);
 
 // Whether memory is allocated: then there is no way back to another transport.
 int zero_comm_shm_in_use(const ZeroComm *comm);
@@ -57,5 +71,9 @@ static inline size_t zero_span(const size_t *bounds, int rank, size_t element_by
 // Ends all ranks with a message that names the call unless it succeeded.
 void zero_mpi_check_at(const char *file, int line, const char *call, int code);
 #define ZERO_MPI(call) zero_mpi_check_at(__FILE__, __LINE__, #call, (call))
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -6,91 +6,22 @@
 // Messages between two ranks with one tag keep their order, and all ranks make the same calls in the same
 // order, so several operations may be under way without telling their messages apart.
 // Where the device's memory is not the host's, the messages go through staging buffers on the host.
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "comm_impl.h"
+#include "comm_messages.h"
 #include "comm_staging.h"
 
-#define TILE_BYTES ((size_t)1 << 20)     // a reduce-scatter's message; a multiple of every element's size
-#define RING_TILES 4                     // staging tiles: one is added while the others arrive
-#define GATHER_BYTES ((size_t)256 << 20) // an all-gather's longest message; far below INT_MAX bytes
-
-enum { TAG_REDUCE = 1, TAG_GATHER, TAG_CONTROL };
+#define TILE_BYTES ((size_t)1 << 20) // a reduce-scatter's message; a multiple of every element's size
+#define RING_TILES 4                 // staging tiles: one is added while the others arrive
 
 typedef struct {
-  ZeroDevice *device;                  // whose memory these are
-  char *ring;                          // RING_TILES * TILE_BYTES on the host; NULL until it is needed
-  void *tile;                          // TILE_BYTES of the device's, where that cannot read the ring; else NULL
-  ZeroStaging staging;                 // whole units, where MPI cannot read the device's memory
-  uint64_t sent[ZERO_WIRE_CATEGORIES]; // payload bytes given to MPI_Isend
+  ZeroDevice *device;  // whose memory these are
+  char *ring;          // RING_TILES * TILE_BYTES on the host; NULL until it is needed
+  void *tile;          // TILE_BYTES of the device's, where that cannot read the ring; else NULL
+  ZeroStaging staging; // whole units, where MPI cannot read the device's memory
 } Mpi;
-
-// Requests of one operation. They grow as messages are posted and go when the operation ends.
-typedef struct {
-  MPI_Request *items;
-  int count, capacity;
-  ZeroStagingBuffer *staging; // laid out as the unit is; NULL: the messages need none
-} Requests;
-
-static MPI_Comm world_of(ZeroComm *comm) {
-  return zero_transport(comm)->world;
-}
-
-static MPI_Request *next_request(Requests *requests) {
-  if (requests->count == requests->capacity) {
-    int capacity = requests->capacity > 0 ? 2 * requests->capacity : 16;
-    MPI_Request *items = realloc(requests->items, (size_t)capacity * sizeof(*items));
-    if (items == NULL) zero_fatal("no memory for %d MPI requests", capacity);
-    requests->items = items;
-    requests->capacity = capacity;
-  }
-  return &requests->items[requests->count++];
-}
-
-// MPI counts are ints.
-static int message_bytes(size_t bytes) {
-  if (bytes > INT_MAX) zero_fatal("a message of %zu bytes was asked for; MPI takes up to %d", bytes, INT_MAX);
-  return (int)bytes;
-}
-
-static Requests *new_requests(void) {
-  Requests *requests = calloc(1, sizeof(*requests));
-  if (requests == NULL) zero_fatal("no memory for MPI requests");
-  return requests;
-}
-
-// Open MPI yields the core while it waits where it knows of more ranks than cores (mpirun --oversubscribe).
-static void wait_for_requests(Requests *requests) {
-  ZERO_MPI(MPI_Waitall(requests->count, requests->items, MPI_STATUSES_IGNORE));
-  requests->count = 0;
-}
-
-static void end_requests(Requests *requests) {
-  wait_for_requests(requests);
-  if (requests->staging != NULL) zero_staging_give_back(requests->staging);
-  free(requests->items);
-  free(requests);
-}
-
-// Sends bytes to a peer in messages of at most `step` bytes, counting them.
-static void send(ZeroComm *comm, Requests *requests, int to, const char *data, size_t bytes, size_t step, int tag,
-                 ZeroWire wire) {
-  Mpi *mpi = comm->impl;
-  for (size_t at = 0; at < bytes; at += step) {
-    size_t part = bytes - at < step ? bytes - at : step;
-    ZERO_MPI(MPI_Isend(data + at, message_bytes(part), MPI_BYTE, to, tag, world_of(comm), next_request(requests)));
-    mpi->sent[wire] += part;
-  }
-}
-
-static void receive(ZeroComm *comm, Requests *requests, int from, char *data, size_t bytes, size_t step, int tag) {
-  for (size_t at = 0; at < bytes; at += step) {
-    size_t part = bytes - at < step ? bytes - at : step;
-    ZERO_MPI(MPI_Irecv(data + at, message_bytes(part), MPI_BYTE, from, tag, world_of(comm), next_request(requests)));
-  }
-}
 
 static void free_buffers(Mpi *mpi) {
   if (mpi->device == NULL) return;
@@ -110,8 +41,14 @@ void zero_comm_mpi_reserve(ZeroComm *comm) {
   mpi->tile = device->alloc(device, device->host_memory ? 0 : TILE_BYTES, ZERO_MEM_COMM);
 }
 
+static void end_requests(ZeroComm *comm, ZeroMessages *requests) {
+  ZeroStagingBuffer *staging = requests->staging;
+  zero_messages_end(comm, requests);
+  if (staging != NULL) zero_staging_give_back(staging);
+}
+
 // Staging for a unit's messages, if they need some.
-static void stage(ZeroComm *comm, Requests *requests, const size_t *bounds, size_t element) {
+static void stage(ZeroComm *comm, ZeroMessages *requests, const size_t *bounds, size_t element) {
   if (comm->device->host_memory || comm->size == 1) return;
   zero_comm_mpi_reserve(comm);
   Mpi *mpi = comm->impl;
@@ -119,11 +56,11 @@ static void stage(ZeroComm *comm, Requests *requests, const size_t *bounds, size
 }
 
 // Bytes [from, to) of a unit, into its staging or out of it.
-static void stage_out(ZeroComm *comm, const Requests *requests, const char *unit, size_t from, size_t to) {
+static void stage_out(ZeroComm *comm, const ZeroMessages *requests, const char *unit, size_t from, size_t to) {
   if (to > from) comm->device->to_host(comm->device, requests->staging->data + from, unit + from, to - from);
 }
 
-static void stage_in(ZeroComm *comm, const Requests *requests, char *unit, size_t from, size_t to) {
+static void stage_in(ZeroComm *comm, const ZeroMessages *requests, char *unit, size_t from, size_t to) {
   if (to > from) comm->device->from_host(comm->device, unit + from, requests->staging->data + from, to - from);
 }
 
@@ -131,7 +68,7 @@ static void reduce_begin(ZeroComm *comm, ZeroReduce *reduce) {
   size_t element = zero_type_size(reduce->type);
   const size_t *bounds = reduce->bounds;
   const char *full = reduce->full;
-  Requests *requests = new_requests();
+  ZeroMessages *requests = zero_messages_new();
   stage(comm, requests, bounds, element);
   if (requests->staging != NULL) { // the peers' ranges
     stage_out(comm, requests, full, 0, bounds[comm->rank] * element);
@@ -142,7 +79,8 @@ static void reduce_begin(ZeroComm *comm, ZeroReduce *reduce) {
   for (int i = 1; i < comm->size; i++) {
     int to = (comm->rank + i) % comm->size;
     const char *piece = full + bounds[to] * element;
-    send(comm, requests, to, piece, zero_span(bounds, to, element), TILE_BYTES, TAG_REDUCE, ZERO_WIRE_REDUCE);
+    zero_messages_send(comm, requests, to, piece, zero_span(bounds, to, element), TILE_BYTES, ZERO_TAG_REDUCE,
+                       ZERO_WIRE_REDUCE);
   }
   reduce->state = requests;
   reduce->active = 1;
@@ -190,8 +128,8 @@ static void add_pieces(ZeroComm *comm, ZeroReduce *reduce) {
         if (peer >= comm->rank) peer++;
         size_t bytes = tile_elements(&tiling, posted % tiling.tiles) * element;
         size_t slot = posted % RING_TILES;
-        ZERO_MPI(MPI_Irecv(mpi->ring + slot * TILE_BYTES, message_bytes(bytes), MPI_BYTE, peer, TAG_REDUCE,
-                           world_of(comm), &pending[slot]));
+        ZERO_MPI(MPI_Irecv(mpi->ring + slot * TILE_BYTES, zero_message_bytes(bytes), MPI_BYTE, peer, ZERO_TAG_REDUCE,
+                           zero_transport(comm)->world, &pending[slot]));
       }
       size_t slot = taken % RING_TILES;
       ZERO_MPI(MPI_Wait(&pending[slot], MPI_STATUS_IGNORE));
@@ -206,8 +144,8 @@ static void add_pieces(ZeroComm *comm, ZeroReduce *reduce) {
   }
 }
 
-static void end_reduce_requests(ZeroReduce *reduce) {
-  if (reduce->state != NULL) end_requests(reduce->state);
+static void end_reduce_requests(ZeroComm *comm, ZeroReduce *reduce) {
+  if (reduce->state != NULL) end_requests(comm, reduce->state);
   reduce->state = NULL;
 }
 
@@ -216,13 +154,13 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
   reduce->finished = 1;
   add_pieces(comm, reduce);
   // Staging is wanted back at once: a unit may stay unused until the next micro-step.
-  if (((Requests *)reduce->state)->staging != NULL) end_reduce_requests(reduce);
+  if (((ZeroMessages *)reduce->state)->staging != NULL) end_reduce_requests(comm, reduce);
 }
 
 static void reduce_reusable(ZeroComm *comm, ZeroReduce *reduce) {
   if (!reduce->active) return;
   reduce_finish(comm, reduce);
-  end_reduce_requests(reduce);
+  end_reduce_requests(comm, reduce);
   reduce->active = 0;
 }
 
@@ -236,7 +174,7 @@ static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
   char *full = gather->full;
   char *place = full + gather->bounds[comm->rank] * element;
   size_t own = zero_span(gather->bounds, comm->rank, element);
-  Requests *requests = new_requests();
+  ZeroMessages *requests = zero_messages_new();
   stage(comm, requests, gather->bounds, element);
   char *landing = full; // where the peers' ranges arrive
   const char *shard = gather->shard;
@@ -247,12 +185,12 @@ static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
   }
   for (int i = 1; i < comm->size; i++) {
     int from = (comm->rank + comm->size - i) % comm->size;
-    receive(comm, requests, from, landing + gather->bounds[from] * element, zero_span(gather->bounds, from, element),
-            GATHER_BYTES, TAG_GATHER);
+    zero_messages_receive(comm, requests, from, landing + gather->bounds[from] * element,
+                          zero_span(gather->bounds, from, element), ZERO_MESSAGE_BYTES, ZERO_TAG_GATHER);
   }
   for (int i = 1; i < comm->size; i++) {
     int to = (comm->rank + i) % comm->size;
-    send(comm, requests, to, shard, own, GATHER_BYTES, TAG_GATHER, gather->wire);
+    zero_messages_send(comm, requests, to, shard, own, ZERO_MESSAGE_BYTES, ZERO_TAG_GATHER, gather->wire);
   }
   if (place != gather->shard && own > 0) comm->device->copy(comm->device, place, gather->shard, own);
   gather->state = requests;
@@ -261,70 +199,16 @@ static void gather_begin(ZeroComm *comm, ZeroGather *gather) {
 
 static void gather_finish(ZeroComm *comm, ZeroGather *gather) {
   if (!gather->active) return;
-  Requests *requests = gather->state;
+  ZeroMessages *requests = gather->state;
   if (requests->staging != NULL) {
     const size_t element = zero_type_size(gather->type), *bounds = gather->bounds;
-    wait_for_requests(requests);
+    zero_messages_wait(comm, requests);
     stage_in(comm, requests, gather->full, 0, bounds[comm->rank] * element);
     stage_in(comm, requests, gather->full, bounds[comm->rank + 1] * element, bounds[comm->size] * element);
   }
-  end_requests(requests);
+  end_requests(comm, requests);
   gather->state = NULL;
   gather->active = 0;
-}
-
-// Every pair exchanges a message, an empty one too: that makes it a barrier.
-static void control_gather(ZeroComm *comm, const double *mine, double *all, const size_t *offsets) {
-  Mpi *mpi = comm->impl;
-  size_t own = zero_span(offsets, comm->rank, sizeof(double));
-  Requests *requests = new_requests();
-  for (int i = 1; i < comm->size; i++) {
-    int from = (comm->rank + comm->size - i) % comm->size;
-    ZERO_MPI(MPI_Irecv(all + offsets[from], message_bytes(zero_span(offsets, from, sizeof(double))), MPI_BYTE, from,
-                       TAG_CONTROL, world_of(comm), next_request(requests)));
-  }
-  for (int i = 1; i < comm->size; i++) {
-    int to = (comm->rank + i) % comm->size;
-    ZERO_MPI(MPI_Isend(mine, message_bytes(own), MPI_BYTE, to, TAG_CONTROL, world_of(comm), next_request(requests)));
-    mpi->sent[ZERO_WIRE_CONTROL] += own;
-  }
-  if (own > 0) memmove(all + offsets[comm->rank], mine, own);
-  end_requests(requests);
-}
-
-static void control_collect(ZeroComm *comm, int from, const void *mine, void *out, size_t bytes) {
-  if (from == 0) {
-    if (comm->rank == 0 && bytes > 0) memmove(out, mine, bytes);
-  } else if (comm->rank == from) {
-    Requests *requests = new_requests();
-    send(comm, requests, 0, mine, bytes, GATHER_BYTES, TAG_CONTROL, ZERO_WIRE_CONTROL);
-    end_requests(requests);
-  } else if (comm->rank == 0) {
-    Requests *requests = new_requests();
-    receive(comm, requests, from, out, bytes, GATHER_BYTES, TAG_CONTROL);
-    end_requests(requests);
-  }
-}
-
-static void control_broadcast(ZeroComm *comm, void *data, size_t bytes) {
-  Requests *requests = new_requests();
-  if (comm->rank == 0) {
-    for (int to = 1; to < comm->size; to++) {
-      send(comm, requests, to, data, bytes, GATHER_BYTES, TAG_CONTROL, ZERO_WIRE_CONTROL);
-    }
-  } else {
-    receive(comm, requests, 0, data, bytes, GATHER_BYTES, TAG_CONTROL);
-  }
-  end_requests(requests);
-}
-
-static uint64_t sent(ZeroComm *comm, ZeroWire wire) {
-  return ((Mpi *)comm->impl)->sent[wire];
-}
-
-static void reset_sent(ZeroComm *comm) {
-  Mpi *mpi = comm->impl;
-  memset(mpi->sent, 0, sizeof(mpi->sent));
 }
 
 static void close_mpi(ZeroComm *comm) {
@@ -345,9 +229,5 @@ void zero_comm_mpi_init(ZeroComm *comm) {
   comm->publish = publish;
   comm->gather_begin = gather_begin;
   comm->gather_finish = gather_finish;
-  comm->control_gather = control_gather;
-  comm->control_collect = control_collect;
-  comm->control_broadcast = control_broadcast;
-  comm->sent = sent;
-  comm->reset_sent = reset_sent;
+  zero_messages_init(comm);
 }

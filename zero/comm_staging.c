@@ -16,6 +16,10 @@ static ZeroStagingBuffer *best_free(const ZeroStaging *staging, size_t bytes) {
   return best;
 }
 
+static void free_data(const ZeroStaging *staging, ZeroDevice *device, const ZeroStagingBuffer *buffer) {
+  (staging->on_device ? device->free : device->free_host)(device, buffer->data);
+}
+
 ZeroStagingBuffer *zero_staging_take(ZeroStaging *staging, ZeroDevice *device, size_t bytes) {
   ZeroStagingBuffer *buffer = best_free(staging, bytes);
   if (buffer == NULL) {
@@ -24,8 +28,8 @@ ZeroStagingBuffer *zero_staging_take(ZeroStaging *staging, ZeroDevice *device, s
     staging->buffers = buffer;
   }
   if (buffer->bytes < bytes) {
-    device->free_host(device, buffer->data);
-    buffer->data = device->alloc_host(device, bytes, ZERO_MEM_COMM);
+    free_data(staging, device, buffer);
+    buffer->data = (staging->on_device ? device->alloc : device->alloc_host)(device, bytes, ZERO_MEM_COMM);
     buffer->bytes = bytes;
   }
   buffer->taken = 1;
@@ -42,7 +46,7 @@ void zero_staging_free(ZeroStaging *staging, ZeroDevice *device) {
     if (buffer->taken)
       zero_fatal("a transport ends while a message is under way: finish its reduces and gathers first");
     staging->buffers = buffer->next;
-    device->free_host(device, buffer->data);
+    free_data(staging, device, buffer);
     zero_free(buffer);
   }
 }

@@ -80,6 +80,11 @@ struct ZeroDevice {
   ZeroStream stream;
   int host_memory; // 1: the device's memory is the host's, so that the host and the transports may read and write it
 
+  // Called with `waiting_for` again and again while the host waits for queued work: a transport whose work is part of
+  // it looks after its peers there. NULL: the host waits undisturbed.
+  void (*while_waiting)(struct ZeroComm *);
+  struct ZeroComm *waiting_for;
+
   // Memory, entered in the ledger under `category`; aligned to 64 bytes or more, zeroed.
   // Does not return on failure. `bytes` 0 gives NULL.
   void *(*alloc)(ZeroDevice *, size_t bytes, ZeroMemory category);

@@ -1,5 +1,7 @@
 // An NVIDIA GPU as a device: memory in the ledger, one stream, and the engine's kernels. Every sum has an order of
 // its own, so that the bits are the same on every run.
+#include <sched.h>
+
 #include "comm.h"
 #include "cuda_element.cuh"
 #include "cuda_launch.h"
@@ -90,7 +92,7 @@ static void *cuda_alloc(ZeroDevice *device, size_t bytes, ZeroMemory category) {
 static void cuda_free(ZeroDevice *device, void *ptr) {
   if (ptr == NULL) return;
   forget(device, ptr);
-  CUDA_CHECK(cudaStreamSynchronize(stream_of(device))); // queued work may still use it
+  device->synchronize(device); // queued work may still use it
   CUDA_CHECK(cudaFree(ptr));
 }
 
@@ -118,7 +120,16 @@ static void cuda_copy(ZeroDevice *device, void *dst, const void *src, size_t byt
 }
 
 static void cuda_synchronize(ZeroDevice *device) {
-  CUDA_CHECK(cudaStreamSynchronize(stream_of(device)));
+  cudaError_t state = cudaErrorNotReady;
+  if (device->while_waiting == NULL) {
+    state = cudaStreamSynchronize(stream_of(device));
+  } else {
+    while ((state = cudaStreamQuery(stream_of(device))) == cudaErrorNotReady) {
+      device->while_waiting(device->waiting_for);
+      sched_yield();
+    }
+  }
+  CUDA_CHECK(state);
 }
 
 static void cuda_to_host(ZeroDevice *device, void *host, const void *src, size_t bytes) {

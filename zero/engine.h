@@ -132,6 +132,10 @@ static inline void *zero_accumulated_at(const ZeroEngine *e, const Unit *unit, s
 static inline ZeroRounding zero_rounding(const ZeroEngine *e) {
   return (ZeroRounding){e->config.stochastic_rounding && e->applied > 0, e->config.seed, e->applied};
 }
+// One all-reduce gives every rank all sums, in an order of the transport's own: stage 0 without `deterministic`.
+static inline int zero_all_reduces(const ZeroEngine *e) {
+  return e->config.stage == 0 && !e->config.deterministic && e->comm->all_reduces;
+}
 static inline int zero_sharded_parameters(const ZeroEngine *e) {
   return e->config.stage == 3 && e->comm->size > 1;
 }

@@ -79,13 +79,16 @@ ZeroGrad zero_grad(ZeroEngine *e, int u) {
 
 static void begin_reduce(ZeroEngine *e, int u, const void *full, int overwrite, int in_place) {
   Unit *unit = &e->units[u];
+  int everyone = zero_all_reduces(e);
   unit->reduce = (ZeroReduce){.full = full,
                               .type = e->config.wire,
                               .bounds = unit->layout.bounds,
-                              .acc = zero_accumulated_at(e, unit, unit->own_lo),
+                              .acc = zero_accumulated_at(e, unit, everyone ? unit->acc_lo : unit->own_lo),
                               .acc_type = e->config.accumulate,
                               .overwrite = overwrite,
                               .in_place = in_place,
+                              .any_order = !e->config.deterministic,
+                              .everyone = everyone,
                               .active = 1};
   e->comm->reduce_begin(e->comm, &unit->reduce);
   e->reduces[e->num_reduces++] = u;

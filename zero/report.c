@@ -53,7 +53,8 @@ void zero_traffic_formula(const ZeroEngine *e, ZeroTraffic *f) {
     f->reduce += (zero_local_accumulation(e) ? e->steps_here : e->micro_steps_here) * (total - own) * wire;
     switch (e->config.stage) {
       case 0:
-        f->gather += e->steps_here * peers * own * zero_type_size(e->config.accumulate);
+        f->gather +=
+            e->steps_here * peers * own * (zero_all_reduces(e) ? wire : zero_type_size(e->config.accumulate));
         break;
       case 1:
       case 2:

@@ -52,7 +52,7 @@ ZeroNorm zero_norm(ZeroEngine *e) {
     unit->grads_done = 0;
   }
   zero_finish_reduces(e);
-  if (e->config.stage == 0) { // every rank runs the whole update: it needs all the sums
+  if (e->config.stage == 0 && !zero_all_reduces(e)) { // every rank runs the whole update: it needs all the sums
     e->comm->publish(e->comm);
     for (int u = 0; u < e->num_units; u++) {
       Unit *unit = &e->units[u];

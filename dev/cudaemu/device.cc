@@ -18,6 +18,7 @@ enum {
   L2_BYTES = 4 << 20,
   CAPABILITY_MAJOR = 8,
   CAPABILITY_MINOR = 0,
+  FIRST_BUS = 1, // of the PCI bus
   VERSION = 12000
 };
 #define SHARED_OF_MULTIPROCESSOR ((size_t)164 << 10)
@@ -25,22 +26,31 @@ enum {
 
 cudaError_t cudaGetDeviceCount(int *count) {
   if (count == NULL) return cudaemu_error(cudaErrorInvalidValue);
-  *count = 1;
+  *count = cudaemu_gpus();
   return cudaSuccess;
 }
 
+// A process uses one of the node's devices, whose memory and streams it has for itself: they differ by number alone.
+static int current_device;
+
+static bool is_device(int device) {
+  return device >= 0 && device < cudaemu_gpus();
+}
+
 cudaError_t cudaSetDevice(int device) {
-  return cudaemu_error(device == 0 ? cudaSuccess : cudaErrorInvalidDevice);
+  if (!is_device(device)) return cudaemu_error(cudaErrorInvalidDevice);
+  current_device = device;
+  return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *device) {
   if (device == NULL) return cudaemu_error(cudaErrorInvalidValue);
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
-  if (properties == NULL || device != 0) return cudaemu_error(cudaErrorInvalidValue);
+  if (properties == NULL || !is_device(device)) return cudaemu_error(cudaErrorInvalidValue);
   cudaDeviceProp p = {};
   snprintf(p.name, sizeof(p.name), "CUDA emulator");
   p.totalGlobalMem = cudaemu_memory_bytes();
@@ -61,13 +71,14 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   p.minor = CAPABILITY_MINOR;
   p.multiProcessorCount = MULTIPROCESSORS;
   p.l2CacheSize = L2_BYTES;
+  p.pciBusID = FIRST_BUS + device;
   p.asyncEngineCount = p.concurrentKernels = p.canMapHostMemory = p.unifiedAddressing = 1;
   *properties = p;
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
-  if (value == NULL || device != 0) return cudaemu_error(cudaErrorInvalidValue);
+  if (value == NULL || !is_device(device)) return cudaemu_error(cudaErrorInvalidValue);
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock:
       *value = CUDAEMU_MAX_THREADS;

@@ -41,14 +41,32 @@ const char *cudaemu_kernels_file(void) {
   return getenv("ZERO_EMU_KERNELS");
 }
 
-size_t cudaemu_memory_bytes(void) {
-  const char *value = getenv("ZERO_EMU_MEMORY");
-  if (value == NULL) return (size_t)16 << 30;
+// The variable's value, a number of `unit`, or `built_in` where it is not set.
+static uint64_t number(const char *name, const char *unit, uint64_t built_in) {
+  const char *value = getenv(name);
+  if (value == NULL) return built_in;
   char *end;
-  size_t bytes = strtoull(value, &end, 10);
-  if (end == value || *end != '\0')
-    cudaemu_fail(NULL, 0, "ZERO_EMU_MEMORY: '%s' found; it is a number of bytes", value);
-  return bytes;
+  uint64_t found = strtoull(value, &end, 10);
+  if (end == value || *end != '\0') cudaemu_fail(NULL, 0, "%s: '%s' found; it is a number of %s", name, value, unit);
+  return found;
+}
+
+size_t cudaemu_memory_bytes(void) {
+  return number("ZERO_EMU_MEMORY", "bytes", (uint64_t)16 << 30);
+}
+
+int cudaemu_gpus(void) {
+  int gpus = (int)number("ZERO_EMU_GPUS", "devices", number("OMPI_COMM_WORLD_LOCAL_SIZE", "ranks", 1));
+  if (gpus < 1) cudaemu_fail(NULL, 0, "ZERO_EMU_GPUS: '%s' found; it is 1 or more", getenv("ZERO_EMU_GPUS"));
+  return gpus;
+}
+
+double cudaemu_nccl_timeout(void) {
+  return (double)number("ZERO_EMU_TIMEOUT", "seconds", 60);
+}
+
+uint64_t cudaemu_nccl_failing_call(void) {
+  return number("ZERO_EMU_NCCL_FAIL", "a call, counted from 1,", 0);
 }
 
 int cudaemu_unified_memory(void) {

@@ -8,6 +8,11 @@
 //   ZERO_EMU_MEMORY=BYTES                        the device's memory, 16 GiB unless given
 //   ZERO_EMU_UNIFIED=1                           kernels may be given the host's memory, as on machines where the GPU
 //                                                reads it: for tests of operations that were written for the CPU
+//   ZERO_EMU_GPUS=N                              devices of a node; one for each of its ranks unless given
+//   ZERO_EMU_TIMEOUT=SECONDS                     how long an NCCL call waits for the other ranks, 60 unless given
+//   ZERO_EMU_NCCL_FAIL=N                         the N-th NCCL call of a communicator never ends, and from then on
+//   its
+//                                                asynchronous error is ncclRemoteError
 #ifndef CUDAEMU_OPTIONS_H
 #define CUDAEMU_OPTIONS_H
 
@@ -24,6 +29,9 @@ int cudaemu_float_atomics_forbidden(void);
 const char *cudaemu_kernels_file(void); // NULL: not wanted
 size_t cudaemu_memory_bytes(void);
 int cudaemu_unified_memory(void);
+int cudaemu_gpus(void);
+double cudaemu_nccl_timeout(void);
+uint64_t cudaemu_nccl_failing_call(void); // 0: none
 
 // A number in [0, count), from a generator (xorshift64) whose state is not 0; cudaemu_seed makes one from a seed.
 uint64_t cudaemu_seed(uint64_t seed);

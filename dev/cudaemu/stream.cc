@@ -2,9 +2,11 @@
 //
 // Each stream is a queue. A piece of work names the pieces of other streams that must be done before it: those that
 // an event stood for, and what the default stream orders. Doing a piece does those first. So work can be left lying
-// until somebody waits for it: where an event is missing, the wrong order then really happens.
+// until somebody waits for it: where an event is missing, the wrong order then really happens. Work that needs
+// another process (NCCL's) is tried again and again, and what is queued behind it waits.
 #include "stream.h"
 
+#include <sched.h>
 #include <time.h>
 
 #include <deque>
@@ -26,7 +28,7 @@ typedef struct {
 
 // For the race check a stream is a thread too, and so is the host: what orders them is released and acquired.
 typedef struct {
-  std::function<void()> work;
+  std::function<bool()> work; // true: it is done
   std::vector<Before> before;
   char *given; // object: released by the host when it gave the piece
 } Piece;
@@ -69,23 +71,35 @@ static void acquire_end(const Stream *stream, size_t until) {
   if (CUDAEMU_RACE_CHECK && until > 0) race_acquire(stream->ends[until - 1]);
 }
 
-static void run_until(Stream *stream, size_t until) {
+// Moves the stream on to there as far as it can be at this moment; whether it got there.
+static bool try_until(Stream *stream, size_t until) {
   while (stream->done < until) {
-    Piece piece = std::move(stream->pieces.front());
-    stream->pieces.pop_front();
-    for (const Before &before : piece.before) run_until(before.stream, before.until);
+    Piece &piece = stream->pieces.front(); // stays where it is: only run here, and what is given goes to the end
+    for (const Before &before : piece.before) {
+      if (!try_until(before.stream, before.until)) return false;
+    }
     void *caller = race_this_thread();
     race_become_thread(stream->race_thread);
     race_acquire(piece.given);
     for (const Before &before : piece.before) acquire_end(before.stream, before.until);
-    piece.work();
-    piece.work = nullptr; // what it held is freed by the stream, not by the host that could not know it is done
-    char *end = race_new_objects(1);
-    race_release(end);
+    const bool done = piece.work();
+    char *end = NULL;
+    if (done) {
+      piece.work = nullptr; // what it held is freed by the stream, not by the host that could not know it is done
+      end = race_new_objects(1);
+      race_release(end);
+    }
     race_become_thread(caller);
+    if (!done) return false;
+    stream->pieces.pop_front();
     if (CUDAEMU_RACE_CHECK) stream->ends.push_back(end);
     stream->done++;
   }
+  return true;
+}
+
+static void run_until(Stream *stream, size_t until) {
+  while (!try_until(stream, until)) sched_yield();
 }
 
 // The host waits for it.
@@ -110,11 +124,19 @@ static void run_some_at_random(uint64_t seed) {
   if (random_state == 0) random_state = cudaemu_seed(seed);
   while (cudaemu_random(&random_state, 2) == 0) {
     Stream *stream = streams()[cudaemu_random(&random_state, (uint32_t)streams().size())];
-    if (!stream->pieces.empty()) run_until(stream, stream->done + 1);
+    if (!stream->pieces.empty()) try_until(stream, stream->done + 1);
   }
 }
 
 void cudaemu_stream_put(cudaStream_t handle, std::function<void()> work) {
+  // Moved, not copied: the race check sees what is freed, and the copy that is left would be the host's to free.
+  cudaemu_stream_put_waiting(handle, [work = std::move(work)] {
+    work();
+    return true;
+  });
+}
+
+void cudaemu_stream_put_waiting(cudaStream_t handle, std::function<bool()> work) {
   Stream *stream = the_stream(handle);
   Piece piece = {std::move(work), std::move(stream->wait), race_new_objects(1)};
   race_release(piece.given);
@@ -125,7 +147,7 @@ void cudaemu_stream_put(cudaStream_t handle, std::function<void()> work) {
   uint64_t seed = 0;
   switch (cudaemu_timing(&seed)) {
     case CUDAEMU_AT_ISSUE:
-      run_until(stream, stream->given);
+      try_until(stream, stream->given);
       break;
     case CUDAEMU_AT_RANDOM:
       run_some_at_random(seed);
@@ -180,10 +202,15 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
   Stream *stream = the_stream(handle);
   if (stream->pieces.empty()) {
+    for (const Before &before :
+         stream->wait) { // an event that is waited for is part of the stream, with or without work
+      if (!try_until(before.stream, before.until)) return cudaErrorNotReady;
+      acquire_end(before.stream, before.until);
+    }
     wait_until(stream, stream->given);
     return cudaSuccess;
   }
-  run_until(stream, stream->done + 1);
+  try_until(stream, stream->done + 1);
   return cudaErrorNotReady;
 }
 
@@ -246,7 +273,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     wait_until(event->stream, event->until);
     return cudaSuccess;
   }
-  run_until(event->stream, event->stream->done + 1);
+  try_until(event->stream, event->stream->done + 1);
   return cudaErrorNotReady;
 }
 

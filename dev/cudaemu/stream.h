@@ -8,6 +8,8 @@
 
 // Puts work at the end of the stream; when it is done depends on ZERO_EMU_STREAMS.
 void cudaemu_stream_put(cudaStream_t stream, std::function<void()> work);
+// The same of work that may have to wait for another process: it is called until it returns true.
+void cudaemu_stream_put_waiting(cudaStream_t stream, std::function<bool()> work);
 // Does all that the stream was given; all that any stream was given.
 void cudaemu_stream_finish(cudaStream_t stream);
 void cudaemu_finish_all(void);

@@ -4,6 +4,9 @@
 // ZERO_COMM for one transport. Every rank runs every test; a test counts what is wrong on its rank, and all
 // ranks compare the sum at its end, so that they pass or fail together and never leave each other waiting.
 //
+// On the emulator of CUDA (build/emu/test_comm) with ZERO_COMM=nccl and ZERO_EMU_UNIFIED=1, so that the test may give
+// operations memory of the host.
+//
 // `test_comm --errors R`: rank R and those above it report a user error, expected exit code 1 and one line.
 // `test_comm --fatal R`: rank R ends the job, expected exit code 2.
 #include <mpi.h>
@@ -27,8 +30,9 @@
 #define IN_FLIGHT 3
 #define TIME_LIMIT_SECONDS 240 // a deadlock ends here
 
-static ZeroComm *comm; // the transport under test
-static int wrong;      // on this rank, in this test
+static ZeroComm *comm;     // the transport under test
+static ZeroDevice *device; // whose memory it moves, where that is not the CPU's; else NULL
+static int wrong;          // on this rank, in this test
 static uint64_t random_state;
 
 #define EXPECT(condition)                                                                                       \
@@ -98,6 +102,11 @@ static float ordered_sum(float before, int overwrite, int salt, size_t i) {
   return sum;
 }
 
+// What was finished is done, and the host may read it and write again.
+static void synchronize(void) {
+  comm->device->synchronize(comm->device);
+}
+
 static int same_bits(float a, float b) {
   return memcmp(&a, &b, sizeof(a)) == 0;
 }
@@ -129,6 +138,7 @@ static void check_reduce(size_t total, const size_t *bounds) {
       comm->reduce_reusable(comm, &reduce[k]);
       EXPECT(!reduce[k].active);
     }
+    synchronize();
   }
   for (int k = 0; k < IN_FLIGHT; k++) {
     size_t differing = 0;
@@ -191,6 +201,7 @@ static void test_reduce_reuse(void **state) {
     int b = round % BUFFERS;
     if (reduce[b].active) {
       comm->reduce_finish(comm, &reduce[b]);
+      synchronize();
       for (size_t i = 0; i < own; i++)
         expected[i] = ordered_sum(expected[i], (round - BUFFERS) % 5 == 0, round - BUFFERS, first + i);
       EXPECT(memcmp(acc, expected, own * sizeof(float)) == 0);
@@ -251,6 +262,7 @@ static void check_gather(size_t total, const size_t *bounds, int in_place, int r
     for (int u = 0; u < UNITS; u++) {
       comm->gather_finish(comm, &gather[u]);
       EXPECT(!gather[u].active);
+      synchronize();
       EXPECT(wrong_elements(full[u], 2 * round + u, bounds) == 0);
       if (rounds > 1) random_delay(300);
     }
@@ -444,13 +456,19 @@ static int setup(void **state) {
   random_state = 42;
   wrong = 0;
   comm = zero_comm_create(*state);
+#ifdef ZERO_CUDA
+  comm->device = device = zero_device_cuda(comm);
+#endif
   zero_comm_reserve(comm, 0);
+  EXPECT(*state == NULL || strcmp(comm->name, *state) == 0);
   return 0;
 }
 
 static int teardown(void **state) {
   (void)state;
   zero_comm_destroy(comm);
+  zero_device_destroy(device);
+  device = NULL;
   return 0;
 }
 

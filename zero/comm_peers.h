@@ -1,0 +1,24 @@
+// Are the other ranks of this node still there? MPI and NCCL do not say when one was killed or stopped; the system
+// does.
+#ifndef ZERO_COMM_PEERS_H
+#define ZERO_COMM_PEERS_H
+
+#include "comm_impl.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ZeroPeers ZeroPeers;
+
+// Collective over the node's ranks.
+ZeroPeers *zero_peers_create(ZeroComm *);
+void zero_peers_free(ZeroPeers *);
+// To be asked often while waiting: looks at most ten times a second. 1, with a sentence on which rank it is, when one
+// has been gone or stopped for some seconds in which this rank ran. A rank that is busy, however long, is not lost.
+int zero_peers_lost(ZeroPeers *, ZeroReason *why);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
