@@ -6,7 +6,7 @@
 #                                            result) is not run again: remove DIR/PART.result to repeat it
 #   dev/gpu_check.sh --dry-run [PART…]       on a machine without a GPU: what needs none is run, the rest is named
 #
-# Parts: info, build, ops, parity, ranks, nccl, sanitizer, bench, torch. With cuDNN, if the machine has it; the parts then run
+# Parts: bundle, info, build, ops, parity, ranks, nccl, sanitizer, bench, torch. With cuDNN, if the machine has it; the parts then run
 # with our own attention and with cuDNN's. DIR (gpu_check/ unless given) gets a log for each,
 # table.txt and gpu_check.json.
 set -u
@@ -22,9 +22,12 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-mkdir -p "$out"
-all=(info build ops parity ranks nccl sanitizer bench torch)
+all=(bundle info build ops parity ranks nccl sanitizer bench torch)
 [ ${#parts[@]} -eq 0 ] && parts=("${all[@]}")
+for part in "${parts[@]}"; do
+  [[ " ${all[*]} " == *" $part "* ]] || { echo "error: gpu_check.sh: no part '$part'; parts: ${all[*]}" >&2 && exit 1; }
+done
+mkdir -p "$out"
 
 build=build-gpu/check
 make_flags=(--no-print-directory BUILD=$build)
@@ -35,7 +38,7 @@ if [ -e build-gpu/bundle/use.sh ]; then
   mkdir -p $build && touch $build/packages # what the bundle brings is no package
 fi
 PATH=$PATH:/usr/local/cuda/bin
-limit=${GPU_CHECK_SECONDS:-100} # of one command
+limit=${GPU_CHECK_SECONDS:-$([ -n "$dry" ] && echo 600 || echo 100)} # of one command
 
 # cuDNN: that of the machine's PyTorch, whose libraries have no name without a version, else the system's.
 attentions=(own)
@@ -88,6 +91,20 @@ with open(path, "wb") as out:
 PY
 }
 
+# Where the libraries come from; on the GPU machine they have come.
+run_bundle() {
+  if [ -n "$dry" ]; then
+    check "bundle" dev/gpu/bundle.sh
+    check "train_gpt2emu" make --no-print-directory -j"$(nproc)" train_gpt2emu
+    check "the bundle in an empty folder, 2 ranks" dev/gpu/bare.sh build-gpu/bundle
+    say "  compressed, with the tree" "$(tar -cz build-gpu/bundle $(git ls-files) | wc -c | awk '{ printf "%.1f MB of the 60 that may travel", $1 / 1e6 }')"
+  elif [ -e build-gpu/bundle/use.sh ]; then
+    say "bundle" "here"
+  else
+    say "bundle" "none: the machine's own packages serve"
+  fi
+}
+
 run_info() {
   say "card" "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | head -n 1)"
   say "nvcc" "$(nvcc --version | grep -oE 'release [0-9.]+')"
@@ -96,6 +113,7 @@ run_info() {
 
 run_build() {
   local arch start=$SECONDS
+  command -v nvcc > /dev/null || { say "build" "left out: nvcc not found" && return; }
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
   check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu \
     $cuda_build/test_ops $cuda_build/test_ops_attention $cuda_build/test_device
@@ -210,12 +228,14 @@ run_torch() {
 
 needs_gpu=(info ops parity ranks nccl sanitizer bench torch)
 for part in "${parts[@]}"; do
-  [[ " ${all[*]} " == *" $part "* ]] || { echo "error: gpu_check.sh: no part '$part'; parts: ${all[*]}" >&2 && exit 1; }
   if [ -n "$dry" ] && [[ " ${needs_gpu[*]} " == *" $part "* ]] && ! have_gpu; then
-    echo "$part: left out, no GPU"
+    printf '%-44s %s\n' "$part" "left out: no GPU" | tee "$out/$part.result"
     continue
   fi
-  [ -e "$out/$part.result" ] && { cat "$out/$part.result"; continue; }
+  if [ -e "$out/$part.result" ] && ! grep -q 'left out: no GPU' "$out/$part.result"; then
+    cat "$out/$part.result"
+    continue
+  fi
   rm -f "$out/$part.log" "$out/$part.result.tmp"
   start=$SECONDS
   "run_$part"

@@ -56,7 +56,7 @@ bundle=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PATH="$bundle/bin:$PATH" OPAL_PREFIX="$bundle" OPAL_LIBDIR="$bundle/lib" OPAL_PKGLIBDIR="$bundle/lib/openmpi"
 export OPAL_DATADIR="$bundle/share" OPAL_PKGDATADIR="$bundle/share/openmpi" OPAL_SYSCONFDIR="$bundle/share/openmpi"
 export OMPI_MCA_mca_base_component_path="$bundle/lib/openmpi/lib/openmpi3" OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1
-export OMPI_MCA_plm=isolated OMPI_MCA_ess_base_verbose=0
+export OMPI_MCA_plm=isolated
 export C_INCLUDE_PATH="$bundle/include${C_INCLUDE_PATH:+:$C_INCLUDE_PATH}"
 export CPLUS_INCLUDE_PATH="$bundle/include${CPLUS_INCLUDE_PATH:+:$CPLUS_INCLUDE_PATH}"
 export LIBRARY_PATH="$bundle/lib${LIBRARY_PATH:+:$LIBRARY_PATH}"
