@@ -5,6 +5,7 @@
 #include "../../zero/device.h"
 #include "../../zero/half.h"
 #include "check.h"
+#include "result_hash.h"
 
 static ZeroDevice *device;
 
@@ -50,6 +51,7 @@ static void *download(void *data, size_t bytes) {
   void *host = malloc(bytes);
   assert_non_null(host);
   device->to_host(device, host, data, bytes);
+  hash_result(host, bytes);
   device->free(device, data);
   return host;
 }
@@ -133,6 +135,7 @@ static void sum_squares(const void *host, ZeroType type, double *sums) {
   void *grad = upload(host, ELEMENTS * zero_type_size(type));
   ZeroPiece *device_pieces = upload(pieces, sizeof pieces);
   device->sum_squares(device, grad, type, device_pieces, PIECES, sums);
+  hash_result(sums, PIECES * sizeof *sums);
   device->free(device, grad), device->free(device, device_pieces);
 }
 
@@ -294,6 +297,7 @@ int main(void) {
       cmocka_unit_test(test_overflow), cmocka_unit_test(test_adamw), cmocka_unit_test(test_adamw_borders),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  print_result_hash();
   zero_device_destroy(device);
   return failed;
 }
