@@ -24,7 +24,7 @@ TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
 SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
              dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
-.PHONY: all help demo deps test test-long test-programs sanitize fuzz lint format install clean
+.PHONY: all help demo deps test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
 .SECONDARY:
 
 all: $(PROGRAMS)
@@ -158,7 +158,7 @@ $(CUDA_BUILD)/%.o: %.c Makefile
 	@echo 'cc $<'
 	$(QUIET)$(CC) $(CFLAGS) -DZERO_CUDA -I$(CUDA_HOME)/include -c $< -o $@
 
-# EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself.
+# EMU_CHECKS: more flags for the kernels; EMU_OWN: for the emulator itself; EMU_LINK: for its programs.
 EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \
             -Wall -Wextra -Werror -Wno-unknown-pragmas -MMD -MP $(MPI_CFLAGS)
 EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(patsubst %.cu,$(BUILD)/emu/%.o,$(CUDA_SOURCES) $(NCCL_SOURCES))
@@ -173,7 +173,8 @@ $(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(HOST_
 EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device test_comm)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
-	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
+	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp $(EMU_LINK)
+emu-tests: $(EMU_TESTS)
 $(BUILD)/emu/dev/test/%.o: dev/test/%.c Makefile
 	@mkdir -p $(@D)
 	@echo 'cc $<'
@@ -187,9 +188,20 @@ $(BUILD)/emu/%.o: %.cu Makefile
 	@echo 'c++ $<'
 	$(QUIET)$(CXX) -x c++ $(EMU_FLAGS) -O2 $(EMU_CHECKS) -c $< -o $@
 
+# The tests on the emulator once more: with the checks of memory, and with the race check (dev/cudaemu/README.md says
+# what each of them finds), in builds of their own.
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+EMU_ASAN := $(BUILD)-emu-asan
+EMU_TSAN := $(BUILD)-emu-tsan
+emu-asan:
+	@$(MAKE) --no-print-directory BUILD=$(EMU_ASAN) OPT=-O1 EXTRA='$(SANITIZE)' EMU_OWN='-O2 $(SANITIZE)' \
+	  EMU_CHECKS='-O1 $(SANITIZE) --param asan-instrumentation-with-call-threshold=0' EMU_LINK='$(SANITIZE)' emu-tests
+emu-tsan:
+	@$(MAKE) --no-print-directory BUILD=$(EMU_TSAN) EMU_OWN='-O2 -DCUDAEMU_TSAN' EMU_CHECKS='-O1 -fsanitize=thread' \
+	  EMU_LINK=-fsanitize=thread emu-tests
+
 # Everything again with address and undefined-behaviour checks; SANITIZED: the tests, as dev/test/run_sanitized.sh
 # knows them. What Open MPI leaks by itself is named in dev/lsan.txt.
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZED ?= all
 sanitize:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)-asan OPT=-O1 EXTRA='$(SANITIZE)' \
@@ -250,6 +262,6 @@ install: train_gpt2
 	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
 
 clean:
-	rm -rf $(BUILD) $(PROGRAMS) train_gpt2cu test_gpt2cu train_gpt2emu test_gpt2emu
+	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu train_gpt2emu test_gpt2emu
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -10,7 +10,8 @@
 // thread knows, as in the pattern "write, fence, count up; the last one reads".
 static unsigned char fenced[CUDAEMU_MAX_THREADS];
 
-void cudaemu_fence(void) {
+void cudaemu_fence(const char *file, int line) {
+  if (cudaemu_left_out(file, line)) return;
   if (cudaemu_running_launch() != NULL) fenced[cudaemu_thread_number()] = 1;
 }
 

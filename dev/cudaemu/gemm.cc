@@ -7,7 +7,8 @@
 #include "include/cudaemu/half_types.h"
 #include "report.h"
 
-enum { ROWS = 4, COLUMNS = 16 }; // of a tile whose sums stay in registers
+enum { LANES = 8, ROWS = 8, VECTORS = 2, COLUMNS = VECTORS * LANES }; // of a tile whose sums stay in registers
+typedef double Vector __attribute__((vector_size(LANES * sizeof(double)), aligned(sizeof(double))));
 
 size_t gemm_type_size(cudaDataType type) {
   return type == CUDA_R_32F ? 4 : 2;
@@ -53,10 +54,11 @@ static std::vector<double> pack(const GemmMatrix *matrix, size_t lines, size_t k
 }
 
 static void multiply_tile(double sums[ROWS][COLUMNS], const double *a, const double *b, size_t k) {
-  double acc[ROWS][COLUMNS] = {};
+  Vector acc[ROWS][VECTORS] = {};
   for (size_t i = 0; i < k; i++) {
+    const Vector *line = (const Vector *)(b + i * COLUMNS);
     for (int r = 0; r < ROWS; r++) {
-      for (int c = 0; c < COLUMNS; c++) acc[r][c] += a[i * ROWS + (size_t)r] * b[i * COLUMNS + (size_t)c];
+      for (int v = 0; v < VECTORS; v++) acc[r][v] += a[i * ROWS + (size_t)r] * line[v];
     }
   }
   memcpy(sums, acc, sizeof(acc));

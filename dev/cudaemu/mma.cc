@@ -3,7 +3,10 @@
 
 #include "block.h"
 #include "include/cudaemu/half_types.h"
+#include "race.h"
 #include "report.h"
+#include "sanitizers.h"
+#include "shared.h"
 
 enum { M = 16, N = 8, MAX_K = 16, ROWS_OF_MATRIX = 8 };
 #define ALL_LANES 0xffffffffu
@@ -95,6 +98,12 @@ void cudaemu_load_matrices(uint32_t *r, int matrices, int transposed, const void
   cudaemu_require_kernel("ldmatrix", file, line);
   if (cudaemu_lane() < ROWS_OF_MATRIX * matrices && (uintptr_t)row % ROW_BYTES != 0) {
     cudaemu_fail(file, line, "misaligned ldmatrix: address %p is not a multiple of 16", row);
+  }
+  if (cudaemu_lane() < ROWS_OF_MATRIX * matrices) {
+    race_read_16(row); // for all lanes that get a part of it
+    if (CUDAEMU_CHECKS_WRITES && cudaemu_shared_is_unwritten(row, ROW_BYTES)) {
+      cudaemu_fail(file, line, "ldmatrix: uninitialised shared memory is read (%d bytes)", ROW_BYTES);
+    }
   }
   Load request = {r, row, matrices, transposed};
   cudaemu_warp_meet(ALL_LANES, load, &request, 0, "ldmatrix", file, line);

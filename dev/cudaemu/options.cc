@@ -1,6 +1,7 @@
 // The emulator's settings, from the environment.
 #include "options.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -72,6 +73,39 @@ uint64_t cudaemu_nccl_failing_call(void) {
 int cudaemu_unified_memory(void) {
   const char *value = getenv("ZERO_EMU_UNIFIED");
   return value != NULL && strcmp(value, "1") == 0;
+}
+
+// ---------------------------------------------------------------- a barrier that is left out
+static const char *left_out_value; // FILE:LINE; NULL: none
+static size_t left_out_file_length, left_out_times;
+static int left_out_line;
+
+static void print_left_out(void) {
+  fprintf(stderr, "left out: %s, %zu times\n", left_out_value, left_out_times);
+}
+
+static int read_left_out(void) {
+  const char *name = "ZERO_EMU_LEAVE_OUT", *value = getenv(name);
+  if (value == NULL || *value == '\0') return 1;
+  const char *colon = strrchr(value, ':');
+  char *end = NULL;
+  if (colon != NULL) left_out_line = (int)strtol(colon + 1, &end, 10);
+  if (end == NULL || *end != '\0' || left_out_line < 1) {
+    cudaemu_fail(NULL, 0, "%s: '%s' found; it is FILE:LINE, as the compiler names the file", name, value);
+  }
+  left_out_value = value;
+  left_out_file_length = (size_t)(colon - value);
+  atexit(print_left_out);
+  return 1;
+}
+
+int cudaemu_left_out(const char *file, int line) {
+  static const int is_read = read_left_out();
+  (void)is_read;
+  if (line != left_out_line || strncmp(file, left_out_value, left_out_file_length) != 0) return 0;
+  if (file[left_out_file_length] != '\0') return 0;
+  left_out_times++;
+  return 1;
 }
 
 uint64_t cudaemu_seed(uint64_t seed) {

@@ -6,6 +6,8 @@
 //   ZERO_EMU_NO_FLOAT_ATOMICS=1                  atomicAdd on float and double is an error: its order is not fixed
 //   ZERO_EMU_KERNELS=FILE                        at the end the names of all kernels that ran are added to FILE
 //   ZERO_EMU_MEMORY=BYTES                        the device's memory, 16 GiB unless given
+//   ZERO_EMU_LEAVE_OUT=FILE:LINE                the barriers and fences of this line do nothing, as if they were not
+//                                                there; at the end stderr has how often
 //   ZERO_EMU_UNIFIED=1                           kernels may be given the host's memory, as on machines where the GPU
 //                                                reads it: for tests of operations that were written for the CPU
 //   ZERO_EMU_GPUS=N                              devices of a node; one for each of its ranks unless given
@@ -32,6 +34,8 @@ int cudaemu_unified_memory(void);
 int cudaemu_gpus(void);
 double cudaemu_nccl_timeout(void);
 uint64_t cudaemu_nccl_failing_call(void); // 0: none
+// Whether the barrier or fence at this place is to do nothing. Read once: it is asked at every barrier.
+int cudaemu_left_out(const char *file, int line);
 
 // A number in [0, count), from a generator (xorshift64) whose state is not 0; cudaemu_seed makes one from a seed.
 uint64_t cudaemu_seed(uint64_t seed);

@@ -14,14 +14,16 @@ static inline void race_release(void *object) {
 static inline void race_acquire(void *object) {
   __tsan_acquire(object);
 }
+// The running thread reads 16 bytes in code that TSan does not look at.
+extern "C" void __tsan_read16(void *memory);
+static inline void race_read_16(const void *memory) {
+  __tsan_read16((void *)memory);
+}
 static inline void *race_this_thread(void) {
   return __tsan_get_current_fiber();
 }
 static inline void *race_new_thread(void) {
   return __tsan_create_fiber(0);
-}
-static inline void race_end_thread(void *thread) { // not the running one
-  __tsan_destroy_fiber(thread);
 }
 static inline void race_become_thread(void *thread) {
   __tsan_switch_to_fiber(thread, __tsan_switch_to_fiber_no_sync);
@@ -34,19 +36,22 @@ static inline void race_release(void *object) {
 static inline void race_acquire(void *object) {
   (void)object;
 }
+static inline void race_read_16(const void *memory) {
+  (void)memory;
+}
 static inline void *race_this_thread(void) {
   return nullptr;
 }
 static inline void *race_new_thread(void) {
   return nullptr;
 }
-static inline void race_end_thread(void *thread) {
-  (void)thread;
-}
 static inline void race_become_thread(void *thread) {
   (void)thread;
 }
 #endif
+
+// A thread ends, not the running one.
+void race_end_thread(void *thread);
 
 // Objects that are released and acquired: `count` in a row that nobody has used, until after a million the first ones
 // come again. They are only addresses; without the race check there are none.

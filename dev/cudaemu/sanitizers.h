@@ -12,6 +12,13 @@
 #endif
 #endif
 
+// Only then is there a record of what shared memory was written: written.cc.
+#ifdef CUDAEMU_ASAN
+enum { CUDAEMU_CHECKS_WRITES = 1 };
+#else
+enum { CUDAEMU_CHECKS_WRITES = 0 };
+#endif
+
 #ifdef CUDAEMU_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>

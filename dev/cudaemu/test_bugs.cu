@@ -32,6 +32,25 @@ __global__ void write_after_read(float *out, int bug) {
   out[blockIdx.x * THREADS + threadIdx.x] = sum;
 }
 
+__device__ float first_of_matrices(const float *row) {
+#ifdef ZERO_CUDA_EMULATOR
+  uint32_t r[4];
+  cudaemu_ldmatrix(r, 4, 0, row);
+  return __uint_as_float(r[0]);
+#else // the emulator's stand-in for an instruction is what is tested
+  return row[0];
+#endif
+}
+
+// A warp loads as matrices what the other warp has stored.
+__global__ void matrices_missing_barrier(float *out, int bug) {
+  enum { ROW = 4 }; // 16 bytes
+  SHARED(float, tile, [ROW * THREADS]);
+  for (int i = 0; i < ROW; i++) tile[ROW * threadIdx.x + i] = (float)(threadIdx.x + i);
+  if (!bug) __syncthreads();
+  out[blockIdx.x * THREADS + threadIdx.x] = first_of_matrices(tile + ROW * ((threadIdx.x + LANES) % THREADS));
+}
+
 // Lanes meet in a shuffle, but it orders no memory.
 __global__ void shuffle_as_barrier(float *out, int bug) {
   SHARED(float, tile, [THREADS]);
@@ -210,6 +229,7 @@ typedef struct {
 static const Bug bugs[] = {
     KERNEL(missing_barrier),
     KERNEL(write_after_read),
+    KERNEL(matrices_missing_barrier),
     KERNEL(shuffle_as_barrier),
     KERNEL(divergent_barrier),
     KERNEL(deadlock),

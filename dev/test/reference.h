@@ -16,7 +16,56 @@
 #include <cmocka.h>
 
 #include "../../llmc/ops.h"
+#include "../../zero/device.h"
 #include "../../zero/half.h"
+#include "result_hash.h"
+
+// ---------------------------------------------------------------- where the operations run
+// The operations under test are CUDA's (ZERO_TEST_CUDA=1), not the CPU's.
+static inline int on_cuda(void) {
+  const char *value = getenv("ZERO_TEST_CUDA");
+  return value != NULL && strcmp(value, "1") == 0;
+}
+
+// The CPU, or CUDA's device in a program that is built for it.
+static inline ZeroDevice *test_device(void) {
+  static ZeroDevice *device;
+  if (device != NULL) return device;
+#ifdef ZERO_CUDA
+  device = zero_device_cuda(NULL);
+#else
+  device = zero_device_cpu();
+#endif
+  return device;
+}
+
+// Set by the argument `tiny`: a few small shapes, each with what a kernel has to do twice, for builds that are slow.
+static int tiny;
+
+// What main does around the tests. Arguments: `tiny`, and a pattern (with *) of the tests to run.
+static inline void read_arguments(int argc, char **argv) {
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "tiny") == 0) {
+      tiny = 1;
+    } else {
+      cmocka_set_test_filter(argv[i]);
+    }
+  }
+}
+
+// Where the operations are queued. Whoever looks at a result or frees what they use calls synchronize before.
+static inline ZeroStream stream(void) {
+  return test_device()->stream;
+}
+
+static inline void synchronize(void) {
+  test_device()->synchronize(test_device());
+}
+
+static inline void free_scratch(void *scratch) {
+  synchronize();
+  free(scratch);
+}
 
 // ---------------------------------------------------------------- random data
 // Uniform in [-scale, scale], the same on every run (splitmix64).
@@ -89,12 +138,17 @@ __attribute__((format(printf, 1, 2))) static inline void now_comparing(const cha
   va_end(arguments);
 }
 
+// Two results of the same bits.
+#define assert_same_bits(a, b, bytes) (synchronize(), hash_result(a, bytes), assert_memory_equal(a, b, bytes))
+
 #define assert_close(got, want, count, tolerance) \
   assert_close_at(#got, got, want, count, tolerance, __FILE__, __LINE__)
 
 // The reference must hold something: an all-zero one would accept an operation that writes nothing.
 static inline void assert_close_at(const char *name, const float *got, const double *want, size_t count,
                                    double tolerance, const char *file, int line) {
+  synchronize();
+  hash_result(got, count * sizeof *got);
   double norm = 0;
   for (size_t i = 0; i < count; i++) norm += want[i] * want[i];
   double error = relative_error(got, want, count);
@@ -106,6 +160,7 @@ static inline void assert_close_at(const char *name, const float *got, const dou
 }
 
 static inline void assert_zeros(const float *x, size_t count) {
+  synchronize();
   for (size_t i = 0; i < count; i++) assert_true(x[i] == 0);
 }
 
@@ -166,11 +221,14 @@ static inline Tensor new_random_tensor(size_t count, float scale, uint64_t seed,
 }
 
 static inline void free_tensor(Tensor tensor) {
+  synchronize();
   free(tensor.data), free(tensor.f32);
 }
 
 // f32 = what the operation has written; nothing may stand behind it (new_bytes left all bits set there).
 static inline void read_tensor(Tensor tensor) {
+  synchronize();
+  hash_result(tensor.data, tensor.count * zero_type_size(tensor.type));
   for (size_t i = 0; i < tensor.count; i++) tensor.f32[i] = element(tensor.data, i, tensor.type);
   size_t used = tensor.count * zero_type_size(tensor.type), end = (used + 64) / 64 * 64;
   for (size_t i = used; i < end; i++) assert_int_equal(((const unsigned char *)tensor.data)[i], 0xff);
@@ -369,12 +427,6 @@ static inline void reference_lm_head(double *loss, double *logits, double *dhidd
       }
     }
   }
-}
-
-// The operations under test are CUDA's (ZERO_TEST_CUDA=1), not the CPU's.
-static inline int on_cuda(void) {
-  const char *value = getenv("ZERO_TEST_CUDA");
-  return value != NULL && strcmp(value, "1") == 0;
 }
 
 #endif

@@ -1,27 +1,54 @@
 #!/usr/bin/env bash
-# The CUDA sources on the emulator (dev/cudaemu/): every operation against its double-precision reference, in several
-# orders of threads; test_gpt2emu against PyTorch's fixtures; the trainer at several stages and ranks. With nvcc also:
-# the same sources are compiled for GPUs and linked. Nothing here runs on a GPU.
+# The CUDA sources on the emulator (dev/cudaemu/): every operation against its double-precision reference, in four orders
+# of threads with the same bits in each; test_gpt2emu against PyTorch's fixtures; the trainer at several stages and ranks
+# with the CPU's losses, on the demo's text with the demo's model too. With --long also: the operations under ASan and
+# UBSan, and at tiny shapes under the race check. With nvcc: the same sources are compiled for GPUs and linked. Nothing
+# here runs on a GPU.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 long=${1:-}
 build=${BUILD:-build}
 cd "$root" || exit 1
-orders=(random:3)
-[ "$long" = --long ] && orders=(forward reverse random:3 random:11)
+# Order of threads and blocks, and when streams do their work.
+orders=("forward issue" "reverse issue" "random:3 random:5" "random:11 delayed")
+no_aslr=() # TSan of g++ 12 does not know where Linux of today puts memory
+if setarch "$(uname -m)" -R true 2> /dev/null; then no_aslr=(setarch "$(uname -m)" -R); fi
 
 made() { # made TARGET…: builds them
   make --no-print-directory -j2 "$@" > "$work/make.log" 2>&1
+  local code=$?
   why="it does not build: $(grep -E 'error|\*\*\*' "$work/make.log" | head -n 3)"
-  [ -x "$1" ]
+  [ $code = 0 ]
 }
 
-operations() { # operations TEST ORDER
-  ZERO_EMU_UNIFIED=1 ZERO_TEST_CUDA=1 ZERO_EMU_ORDER=$2 ZERO_EMU_KERNELS=$work/kernels "$build/emu/$1" > "$work/log" 2>&1
+on_emulator() { # on_emulator COMMAND…: a test of operations passes, without a sanitizer's report
+  ZERO_EMU_UNIFIED=1 ZERO_TEST_CUDA=1 "$@" > "$work/log" 2>&1
   local code=$?
-  why="exit code $code: $(grep -E 'ERROR|error|FAILED' "$work/log" | head -n 3)"
-  [ $code = 0 ] && grep -q '^\[  PASSED  \] [1-9]' "$work/log"
+  why="exit code $code: $(grep -aE 'ERROR|WARNING|error|FAILED' "$work/log" | head -n 3)"
+  [ $code = 0 ] && ! grep -qaE 'Sanitizer|runtime error' "$work/log" && grep -q '^\[  PASSED  \] [1-9]' "$work/log"
+}
+
+# Each result against the reference, and the hash over all results as in the order that ran first.
+declare -A first_results
+operations() { # operations TEST ORDER STREAMS
+  on_emulator env ZERO_EMU_ORDER="$2" ZERO_EMU_STREAMS="$3" ZERO_EMU_KERNELS="$work/kernels" "$build/emu/$1" || return 1
+  local results
+  results=$(grep '^results: [1-9]' "$work/log")
+  why="no hash of results" && [ -n "$results" ] || return 1
+  first_results[$1]=${first_results[$1]:-$results}
+  is "bits of all results in order $2, streams $3" "$results" "${first_results[$1]}"
+}
+
+sanitized() { # sanitized BUILD TEST [ARGUMENT…]
+  local dir=$1 test=$2
+  shift 2
+  on_emulator env LSAN_OPTIONS="suppressions=$root/dev/lsan.txt:print_suppressions=0" TSAN_OPTIONS=halt_on_error=1 \
+    "${no_aslr[@]}" "$dir/emu/$test" "$@"
+}
+
+checked_build() { # checked_build asan|tsan
+  made "emu-$1" && [ -x "$build-emu-$1/emu/test_ops" ]
 }
 
 parity() { # parity COMMAND…
@@ -43,25 +70,43 @@ kernels_executed() {
 
 token_file "$work/train.bin" 2000 72
 flags=(-e L=2,H=2,C=64,T=32,V=72 -i "$work/train.bin" -b 2 -t 32 -d 256 -x 3 -v 0 -s 3 -g 3 --state-hash 3)
-trainer() { # losses within 1e-5 of the CPU's; the same bits at every stage and number of ranks
-  local reference= np stage pairs=("1 0" "2 2" "4 3")
-  [ "$long" = --long ] && pairs=({1,2,4}" "{0,1,2,3})
-  ./train_gpt2 "${flags[@]}" -o "$work/cpu" > /dev/null 2>&1 || return 1
+# Losses within 1e-5 of the CPU's; the same bits at every stage and number of ranks, whenever streams do their work.
+# Flags in `flags`; arguments: "RANKS STAGE STREAMS"…
+trainer() {
+  local reference= np stage streams pair pairs=("$@")
+  [ "$long" = --long ] && pairs+=({1,2,4}" "{0,1,2,3}" issue")
+  rm -rf "$work/cpu"
+  ./train_gpt2 "${flags[@]}" -o "$work/cpu" > "$work/log" 2>&1
+  is "exit code of train_gpt2: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
   for pair in "${pairs[@]}"; do
-    read -r np stage <<< "$pair"
-    ZERO_COMM=mpi ZERO_EMU_KERNELS=$work/kernels scripts/run.sh "$np" ./train_gpt2emu "${flags[@]}" -z "$stage" \
-      -o "$work/emu" > "$work/log" 2>&1
+    read -r np stage streams <<< "$pair"
+    rm -rf "$work/emu"
+    ZERO_COMM=mpi ZERO_EMU_STREAMS=$streams ZERO_EMU_KERNELS=$work/kernels scripts/run.sh "$np" ./train_gpt2emu \
+      "${flags[@]}" -z "$stage" -o "$work/emu" > "$work/log" 2>&1
     is "exit code, $np ranks, stage $stage: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
     local state
     state=$(grep '^step.*state' "$work/log")
     why="no state hash" && [ -n "$state" ] || return 1
     reference=${reference:-$state}
-    is "state on $np ranks at stage $stage" "$state" "$reference" || return 1
+    is "state on $np ranks at stage $stage, streams $streams" "$state" "$reference" || return 1
     for step in 0 1 2; do
+      why="no loss of step $step" && grep -q "^s:$step trl:[0-9]" "$work/cpu/main.log" || return 1
       near "loss of step $step, $np ranks, stage $stage" "$(sed -n "s/^s:$step trl:\([^ ]*\).*/\1/p" "$work/emu/main.log")" \
         "$(sed -n "s/^s:$step trl:\([^ ]*\).*/\1/p" "$work/cpu/main.log")" 1e-5 || return 1
     done
   done
+}
+
+# The demo's text, model and batch, as scripts/run_demo.sh has them.
+demo() { # demo "RANKS STAGE STREAMS"…
+  why="the text of the demo cannot be prepared: $(python3 data/prepare_text.py --demo --output "$work/demo" 2>&1 | tail -n 1)"
+  [ -e "$work/demo_train.bin" ] || return 77
+  local vocabulary flags
+  vocabulary=$(od -An -t d4 -j 8 -N 4 "$work/demo_tokenizer.bin" | tr -d ' ')
+  flags=(-e "L=4,H=4,C=128,T=64,V=$vocabulary" -i "$work/demo_train.bin" -j "$work/demo_val.bin"
+    --tokenizer "$work/demo_tokenizer.bin" -b 3 -t 64 -d 768 -x 3 -l 1e-3 -q 0.1 -u 100 -k cosine -c 0.1 --beta1 0.9
+    --beta2 0.99 --clip 1.0 -v 0 -s 0 --state-hash 3)
+  trainer "$@"
 }
 
 # On a machine without a GPU: said before the data is looked for.
@@ -78,12 +123,24 @@ no_gpu() {
 
 test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu "$build/emu/test_ops" "$build/emu/test_ops_attention" \
   "$build/emu/test_device"
-for order in "${orders[@]}"; do
-  for name in test_ops test_ops_attention test_device; do test_case "cuda: $name, order $order" operations $name "$order"; done
+for name in test_ops test_ops_attention test_device; do
+  for order in "${orders[@]}"; do
+    read -r threads streams <<< "$order"
+    test_case "cuda: $name, order $threads, streams $streams" operations $name "$threads" "$streams"
+  done
 done
 test_case "cuda: test_gpt2emu" parity ./test_gpt2emu
 test_case "cuda: test_gpt2emu on 2 ranks at stage 3" parity env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2emu 3
-test_case "cuda: trainer, stages and ranks" trainer
+test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "2 2 delayed" "4 3 delayed"
+test_case "cuda: trainer on the demo's text with its model" demo "4 0 issue" "4 3 issue"
 test_case "cuda: every kernel ran" kernels_executed
 test_case "cuda: compiled by nvcc" no_gpu
+if [ "$long" = --long ]; then
+  test_case "cuda: the operations build with ASan and UBSan" checked_build asan
+  test_case "cuda: the operations build with the race check" checked_build tsan
+  for name in test_ops test_ops_attention test_device; do
+    test_case "cuda: $name under ASan and UBSan" sanitized "$build-emu-asan" $name
+    test_case "cuda: $name, tiny, without races" sanitized "$build-emu-tsan" $name tiny
+  done
+fi
 finish

@@ -105,6 +105,24 @@ found() {
     grep -qE "^error: .*kernel '[a-zA-Z_<>]+', block \([0-9]+,[0-9]+,[0-9]+\), thread \([0-9]+,[0-9]+,[0-9]+\)" out
 }
 
+# The kernel without its bug, whose barrier the emulator passes over, has the bug.
+left_out() {
+  local line
+  line=$(grep -n -A 3 '^__global__ void missing_barrier(' "$emulator/test_bugs.cu" | sed -n 's/^\([0-9]*\)-.*__syncthreads.*/\1/p')
+  why="no barrier in missing_barrier" && [ -n "$line" ] || return 1
+  run_bug tsan missing_barrier 0 ZERO_EMU_LEAVE_OUT="$emulator/test_bugs.cu:$line"
+  why="exit code 0" && [ $code != 0 ] && has "report" "$(cat out)" "data race" || return 1
+  run_bug plain missing_barrier 0 ZERO_EMU_LEAVE_OUT="$emulator/test_bugs.cu:$line"
+  is "exit code" $code 0 && has "count" "$(cat out)" "test_bugs.cu:$line, 192 times" || return 1
+  run_bug tsan missing_barrier 0 ZERO_EMU_LEAVE_OUT="$emulator/test_bugs.cu:$((line + 1))"
+  is "exit code where another line is left out" $code 0 && has "count" "$(cat out)" ", 0 times"
+}
+
+no_place() {
+  run_bug plain missing_barrier 0 ZERO_EMU_LEAVE_OUT=test_bugs.cu
+  is "exit code" $code 2 && has "message" "$(cat out)" "ZERO_EMU_LEAVE_OUT: 'test_bugs.cu' found"
+}
+
 refused() { # NAME TEXT: a launch that cannot be; no block has begun
   run_bug plain "$1" 1
   is "exit code" $code 2 && has "report" "$(cat out)" "$2" && has "place" "$(cat out)" "test_bugs.cu:"
@@ -144,9 +162,12 @@ out_of_local asan insufficient space
 uninitialised_shared asan uninitialised shared memory is read
 misaligned asan misaligned address
 missing_barrier tsan data race
+matrices_missing_barrier asan uninitialised shared memory is read
+matrices_missing_barrier tsan data race
 write_after_read tsan data race
 shuffle_as_barrier tsan data race
 race_of_blocks tsan data race
+last_block tsan data race
 missing_event tsan data race"
 while read -r name build text; do
   test_case "emulator: $name is found" found "$build" "$name" "$text"
@@ -166,7 +187,8 @@ test_case "emulator: missing_event shows in values where streams are delayed" \
   shows_in_values missing_event ZERO_EMU_STREAMS=delayed
 test_case "emulator: without missing_event no report where streams are delayed" \
   without_bug plain missing_event ZERO_EMU_STREAMS=delayed
-test_case "emulator: a last block that fences is no race" without_bug tsan last_block
+test_case "emulator: a barrier that is left out is missed" left_out
+test_case "emulator: a place that is none is refused" no_place
 
 if [ "$long" = --long ]; then
   for build in plain asan tsan; do

@@ -8,6 +8,7 @@
 #include "../../zero/stochastic.h"
 #include "../../zero/zero.h"
 #include "check.h"
+#include "result_hash.h"
 
 static ZeroDevice *device;
 
@@ -54,6 +55,7 @@ static void *download(void *data, size_t bytes) {
   void *host = malloc(bytes);
   assert_non_null(host);
   device->to_host(device, host, data, bytes);
+  hash_result(host, bytes);
   device->free(device, data);
   return host;
 }
@@ -232,6 +234,7 @@ static void sum_squares(Model *model, ZeroType type, double *sums) {
   device->sum_squares(device, &k.kept, sums);
   assert_true(sums[OWN] == -1.0);
   download_model(&k, model);
+  hash_result(sums, OWN * sizeof *sums);
 }
 
 static void test_sum_squares(void **state) {
@@ -540,6 +543,7 @@ int main(void) {
       cmocka_unit_test(test_memory_peak),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  print_result_hash();
   zero_device_destroy(device);
   return failed;
 }

@@ -25,6 +25,7 @@ struct CudaemuPipeline {
 
 unsigned long long cudaemu_block_number(void);
 int cudaemu_thread_number(void);
+int cudaemu_left_out(const char *file, int line); // options.h
 // Ends the program with a report unless the copy is one that cp.async can make.
 void cudaemu_check_async_copy(const void *to, const void *from, size_t bytes, size_t zfill, const char *file,
                               int line);
@@ -54,7 +55,8 @@ static inline void __pipeline_commit(void) {
 }
 
 // All groups but the last `prior` have arrived.
-static inline void __pipeline_wait_prior(size_t prior) {
+static inline void __pipeline_wait_prior(size_t prior, CUDAEMU_PLACE) {
+  if (cudaemu_left_out(file, line)) return;
   CudaemuPipeline &pipeline = cudaemu_pipeline();
   while (pipeline.groups.size() > prior) {
     for (const CudaemuCopy &copy : pipeline.groups.front()) {

@@ -22,7 +22,7 @@ static constexpr int warpSize = 32;
 
 // Waits for all threads of the block that have not ended. Returns for how many of them the predicate was not 0.
 int cudaemu_barrier(int predicate, const char *file, int line);
-void cudaemu_fence(void);
+void cudaemu_fence(const char *file, int line);
 
 static inline void __syncthreads(CUDAEMU_PLACE) {
   cudaemu_barrier(0, file, line);
@@ -36,14 +36,14 @@ static inline int __syncthreads_or(int predicate, CUDAEMU_PLACE) {
 static inline int __syncthreads_and(int predicate, CUDAEMU_PLACE) {
   return cudaemu_barrier(predicate == 0, file, line) == 0;
 }
-static inline void __threadfence(void) {
-  cudaemu_fence();
+static inline void __threadfence(CUDAEMU_PLACE) {
+  cudaemu_fence(file, line);
 }
-static inline void __threadfence_block(void) {
-  cudaemu_fence();
+static inline void __threadfence_block(CUDAEMU_PLACE) {
+  cudaemu_fence(file, line);
 }
-static inline void __threadfence_system(void) {
-  cudaemu_fence();
+static inline void __threadfence_system(CUDAEMU_PLACE) {
+  cudaemu_fence(file, line);
 }
 
 #endif
