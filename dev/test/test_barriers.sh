@@ -61,7 +61,8 @@ barriers() {
 
 made() {
   make --no-print-directory -j2 emu-tests > "$work/make.log" 2>&1 && make --no-print-directory -j2 emu-tsan >> "$work/make.log" 2>&1
-  is "exit code of make: $(grep -E 'error|\*\*\*' "$work/make.log" | head -n 3)" $? 0
+  local code=$?
+  is "exit code of make: $(grep -E 'error|\*\*\*' "$work/make.log" | head -n 3)" $code 0
 }
 
 # Every barrier is one that the emulator can leave out.
@@ -89,7 +90,8 @@ unmutated() { # unmutated PROGRAM:PATTERN
     is "results in order $order" "$(grep '^results:' "$work/log")" "${right[$test]}" || return 1
   done
   tiny_run "$build-emu-tsan" forward "$test" "${no_aslr[@]}"
-  is "exit code under the race check: $(grep -E 'WARNING|^error' "$work/log" | head -n 2)" $? 0
+  local code=$?
+  is "exit code under the race check: $(grep -E 'WARNING|^error' "$work/log" | head -n 2)" $code 0
 }
 
 # What catches FILE:LINE: into `caught`, empty if nothing does, and `kernel` where that is known.

@@ -18,7 +18,8 @@ build_checked() {
       "$checked/dev/test/$name.o" > make.out 2>&1 &&
       mpicc "$checked/dev/test/$name.o" "${objects[@]}" -o "$checked/$name" -lcmocka -lxxhash -lcjson -lm -fopenmp \
         ${EXTRA:-} >> make.out 2>&1
-    is "exit code of the build, whose output ends '$(tail -n 5 make.out)'" $? 0 || return 1
+    local code=$?
+    is "exit code of the build, whose output ends '$(tail -n 5 make.out)'" $code 0 || return 1
   done
 }
 

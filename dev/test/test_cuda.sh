@@ -53,7 +53,8 @@ checked_build() { # checked_build asan|tsan
 
 parity() { # parity COMMAND…
   ZERO_EMU_KERNELS=$work/kernels "$@" > "$work/log" 2>&1
-  is "exit code, after $(grep -E 'error|not ok|FAILED' "$work/log" | head -n 3)" $? 0 &&
+  local code=$?
+  is "exit code, after $(grep -E 'error|not ok|FAILED' "$work/log" | head -n 3)" $code 0 &&
     has "log" "$(tail -n 1 "$work/log")" " passed, 0 failed"
 }
 
@@ -77,13 +78,15 @@ trainer() {
   [ "$long" = --long ] && pairs+=({1,2,4}" "{0,1,2,3}" issue")
   rm -rf "$work/cpu"
   ./train_gpt2 "${flags[@]}" -o "$work/cpu" > "$work/log" 2>&1
-  is "exit code of train_gpt2: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
+  local code=$?
+  is "exit code of train_gpt2: $(grep '^error' "$work/log" | head -n 2)" $code 0 || return 1
   for pair in "${pairs[@]}"; do
     read -r np stage streams <<< "$pair"
     rm -rf "$work/emu"
     ZERO_COMM=mpi ZERO_EMU_STREAMS=$streams ZERO_EMU_KERNELS=$work/kernels scripts/run.sh "$np" ./train_gpt2emu \
       "${flags[@]}" -z "$stage" -o "$work/emu" > "$work/log" 2>&1
-    is "exit code, $np ranks, stage $stage: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
+    local code=$?
+    is "exit code, $np ranks, stage $stage: $(grep '^error' "$work/log" | head -n 2)" $code 0 || return 1
     local state
     state=$(grep '^step.*state' "$work/log")
     why="no state hash" && [ -n "$state" ] || return 1
