@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # USE_CUDNN=1: it compiles and links, and cuDNN has a deterministic engine for each of our graphs on an A100 and an H100,
-# which need not be there (dev/test/cudnn_plans.cu). Nothing runs on a GPU. cuDNN wants a driver's library to be there
+# which need not be there (dev/test/cudnn_plans.cu). With --long the trainer too, for all architectures. Nothing runs on a GPU. cuDNN wants a driver's library to be there
 # when it looks for engines: CUDA's stub of it will do.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 build=${BUILD:-build}
+made=("$build/cuda-cudnn/cudnn_plans" GPU_ARCH=90)
+[ "${1:-}" = --long ] && made=("$build/cuda-cudnn/cudnn_plans" train_gpt2cu)
 cd "$root" || exit 1
 
 has_cudnn() {
@@ -15,7 +17,7 @@ has_cudnn() {
 
 builds() {
   has_cudnn || return 77
-  make --no-print-directory -j1 USE_CUDNN=1 "$build/cuda-cudnn/cudnn_plans" train_gpt2cu > "$work/make.log" 2>&1
+  make --no-print-directory -j2 USE_CUDNN=1 "${made[@]}" > "$work/make.log" 2>&1
   local code=$?
   is "exit code of make, after '$(grep -E 'error|warning|\*\*\*' "$work/make.log" | head -n 3)'" $code 0
 }
