@@ -41,6 +41,7 @@ help:
 	@echo 'make format      clang-format on all C sources'
 	@echo 'make lint        clang-tidy and cppcheck on the product'
 	@echo 'make sanitize    everything under ASan and UBSan, in $(BUILD)-asan'
+	@echo 'make emu-asan emu-tsan   the tests on the emulator with checks of memory, or of races: dev/test/test_cuda.sh --long'
 	@echo 'make fuzz        libFuzzer on all readers of files, FUZZ_SECONDS=300 each (clang)'
 	@echo 'make install     copy train_gpt2 to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
 	@echo 'make clean       remove what was built'

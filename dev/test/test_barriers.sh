@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
 # Is every barrier of the CUDA sources needed, and would its absence be noticed? Each __syncthreads, __syncwarp, fence and wait for copies
 # in llmc/cuda/ and zero/ is left out in turn (ZERO_EMU_LEAVE_OUT: the emulator passes over it, nothing is built anew)
-# and the tests of the operations run at tiny shapes: first under the race check, then, if that is silent, for results
-# that are wrong or have other bits, in several orders of threads. A table says what caught each.
+# and the tests of the operations run at tiny shapes, in four orders of threads: are results wrong, or their bits others?
+# With --long they run under the race check too. A table says what caught each.
 #
-# What nothing catches must stand in `harmless` below with the reason, and what stands there must not be caught.
-#   dev/test/test_barriers.sh [--long]    --long: all of them, else every SAMPLEth and the harmless ones not at all
+# What nothing catches must stand in `harmless` below with the reason, what only the race check catches in `race_only`;
+# what stands there must not be caught otherwise, and must still be in the sources.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 long=${1:-}
 build=${BUILD:-build}
 cd "$root" || exit 1
-SAMPLE=9
 orders=(forward reverse random:1 random:2)
 no_aslr=() # TSan of g++ 12 does not know where Linux of today puts memory
 if setarch "$(uname -m)" -R true 2> /dev/null; then no_aslr=(setarch "$(uname -m)" -R); fi
@@ -20,7 +19,12 @@ export ZERO_EMU_UNIFIED=1 ZERO_TEST_CUDA=1 TSAN_OPTIONS=halt_on_error=1
 
 # FILE | FUNCTION | which barrier of the function | the line's text | why nothing goes wrong without it
 harmless='
-llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s results have been read | its one caller calls it once in a block: kept for a kernel that goes over several rows
+llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s results have been read | its one caller calls it once in a block; for a kernel that goes over several rows
+'
+# The same, with why results come out right in the emulator's orders.
+race_only='
+llmc/cuda/encoder.cu | scatter_rows_kernel | 5 | __syncwarp(present); | the next round begins with two operations in which the lanes meet, which on a GPU orders no memory
+llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | each thread overwrites what its own warp has read; of a sequence of length 0 what other warps have stored, zeros with zeros
 '
 
 # The programs and tests that reach a file's barriers, as PROGRAM:PATTERN.
@@ -60,8 +64,10 @@ barriers() {
 }
 
 made() {
-  make --no-print-directory -j2 emu-tests > "$work/make.log" 2>&1 && make --no-print-directory -j2 emu-tsan >> "$work/make.log" 2>&1
-  local code=$?
+  local targets=(emu-tests)
+  [ "$long" = --long ] && targets+=(emu-tsan)
+  local code=0 target
+  for target in "${targets[@]}"; do make --no-print-directory -j2 "$target" >> "$work/make.log" 2>&1 || code=$?; done
   is "exit code of make: $(grep -E 'error|\*\*\*' "$work/make.log" | head -n 3)" $code 0
 }
 
@@ -89,84 +95,96 @@ unmutated() { # unmutated PROGRAM:PATTERN
     right[$test]=${right[$test]:-$(grep '^results:' "$work/log")}
     is "results in order $order" "$(grep '^results:' "$work/log")" "${right[$test]}" || return 1
   done
+  [ "$long" = --long ] || return 0
   tiny_run "$build-emu-tsan" forward "$test" "${no_aslr[@]}"
   local code=$?
   is "exit code under the race check: $(grep -E 'WARNING|^error' "$work/log" | head -n 2)" $code 0
 }
 
-# What catches FILE:LINE: into `caught`, empty if nothing does, and `kernel` where that is known.
-catch() {
-  local place=$1 test order times=0
+# race_report FILE:LINE TEST…: whether the race check reports, into `race` with the kernel in `kernel`.
+race_report() {
+  local place=$1 test
   shift
-  caught='' kernel=''
+  race='' kernel=''
   for test in "$@"; do
-    if ! ZERO_EMU_LEAVE_OUT=$place tiny_run "$build-emu-tsan" forward "$test" "${no_aslr[@]}"; then
-      kernel=$(sed -nE "s/^error: .*kernel '([^']*)'.*/\1/p" "$work/log" | head -n 1)
-      caught="exit code other than 0"
-      grep -q 'ThreadSanitizer: data race' "$work/log" && caught="race report"
-      grep -qE '^error: .*(divergent|deadlock|meets another)' "$work/log" && caught="emulator's report"
-      return
-    fi
-    times=$((times + $(sed -nE "s|^left out: $place, ([0-9]+) times|\1|p" "$work/log")))
+    ZERO_EMU_LEAVE_OUT=$place tiny_run "$build-emu-tsan" forward "$test" "${no_aslr[@]}" && continue
+    kernel=$(sed -nE "s/^error: .*kernel '\(?([a-z_0-9]*).*/\1/p" "$work/log" | head -n 1)
+    race="exit code other than 0"
+    grep -q 'ThreadSanitizer: data race' "$work/log" && race="race report"
+    return
   done
-  [ "$times" -gt 0 ] || { caught="never ran" && return 1; }
+}
+
+# wrong_results FILE:LINE TEST…: what is wrong, in which order, into `wrong`; into `times` how often it was left out
+# in what ran until then (at least 1 where a test failed, as it may have ended the program).
+wrong_results() {
+  local place=$1 order test
+  shift
+  wrong='' times=0
   for order in "${orders[@]}"; do
     for test in "$@"; do
-      if ! ZERO_EMU_LEAVE_OUT=$place tiny_run "$build" "$order" "$test"; then caught="wrong result, order $order" && return; fi
-      if [ "$(grep '^results:' "$work/log")" != "${right[$test]}" ]; then caught="other bits, order $order" && return; fi
+      if ! ZERO_EMU_LEAVE_OUT=$place tiny_run "$build" "$order" "$test"; then
+        wrong="wrong result, order $order"
+        grep -q '^error: ' "$work/log" && wrong="report of the emulator, order $order"
+        times=1
+        return
+      fi
+      times=$((times + $(sed -nE "s|^left out: $place, ([0-9]+) times|\1|p" "$work/log")))
+      if [ "$(grep '^results:' "$work/log")" != "${right[$test]}" ]; then wrong="other bits, order $order" && return; fi
     done
   done
 }
 
-# The reason why a barrier is harmless, or nothing.
-reason_of() { # reason_of FILE FUNCTION NUMBER TEXT
-  awk -F ' [|] ' -v file="$1" -v name="$2" -v number="$3" -v text="$4" \
-    '$1 == file && $2 == name && $3 == number && $4 == text { print $5 }' <<< "$harmless"
+# The reason why a barrier is in a list, or nothing.
+reason_of() { # reason_of LIST FILE FUNCTION NUMBER TEXT
+  awk -F ' [|] ' -v file="$2" -v name="$3" -v number="$4" -v text="$5" \
+    '$1 == file && $2 == name && $3 == number && $4 == text { print $5 }' <<< "$1"
 }
 
 barrier() { # barrier FILE LINE FUNCTION NUMBER TEXT: one row of the table
-  local tests reason
-  read -ra tests <<< "$(tests_of "$1")"
+  local tests race='' kernel='' wrong times entry=("$1" "${@:3}") no_harm only_race
   set -f
-  catch "$1:$2" "${tests[@]}"
+  read -ra tests <<< "$(tests_of "$1")"
+  wrong_results "$1:$2" "${tests[@]}"
+  [ "$long" != --long ] || race_report "$1:$2" "${tests[@]}"
   set +f
-  reason=$(reason_of "$1" "$3" "$4" "$5")
-  printf '%-36s %-38s %s\n' "$1:$2" "${kernel:-$3}" "${caught:-harmless: $reason}" >> "$work/table"
-  why="it never ran at the tests' shapes"
-  [ "$caught" != "never ran" ] || return 1
-  if [ -n "$reason" ]; then
-    is "what catches a barrier that is listed as harmless" "$caught" ""
+  no_harm=$(reason_of "$harmless" "${entry[@]}") only_race=$(reason_of "$race_only" "${entry[@]}")
+  printf '%-32s %-34s %-34s %s\n' "$1:$2" "${kernel:-$3}" "${wrong:-right: ${no_harm:-$only_race}}" \
+    "$race${no_harm:+harmless}" >> "$work/table"
+  why="it never ran at the tests' shapes" && [ "$times" -gt 0 ] || return 1
+  if [ -n "$no_harm$only_race" ]; then
+    is "what catches it in results, though a list says that nothing does" "$wrong" "" || return 1
   else
-    why="nothing notices that it is missing, and it is not listed as harmless"
-    [ -n "$caught" ]
+    why="results do not show that it is missing, and no list has it" && [ -n "$wrong" ] || return 1
   fi
+  [ "$long" = --long ] || return 0
+  if [ -n "$no_harm" ]; then is "the race check of a harmless one" "$race" ""; else is "the race check" "$race" "race report"; fi
 }
 
-# Each entry of the list is a barrier of the sources.
+# Each entry of the lists is a barrier of the sources.
 list_is_true() {
   local file name number text reason
   while IFS= read -r line; do
     [ -n "$line" ] || continue
     awk -F ' [|] ' -v OFS='\t' '{ print $1, $2, $3, $4 }' <<< "$line" > "$work/entry"
     IFS=$'\t' read -r file name number text < "$work/entry"
-    reason=$(reason_of "$file" "$name" "$number" "$text")
+    reason=$(reason_of "$harmless$race_only" "$file" "$name" "$number" "$text")
     why="an entry without a reason: $line" && [ -n "$reason" ] || return 1
     cut -f 1,3- "$work/barriers" | grep -qxF "$(printf '%s\t%s\t%s\t%s' "$file" "$name" "$number" "$text")"
     is "whether the sources have barrier $number of $name with the text '$text' in $file" $? 0 || return 1
-  done <<< "$harmless"
+  done <<< "$harmless$race_only"
 }
 
 barriers > "$work/barriers"
-if [ "$long" = --long ]; then cp "$work/barriers" "$work/chosen"; else awk "NR % $SAMPLE == 1" "$work/barriers" > "$work/chosen"; fi
 test_case "barriers: the emulator can leave out each" no_others
-test_case "barriers: the list of harmless ones" list_is_true
-test_case "barriers: the tests build, also with the race check" made
+test_case "barriers: the lists of what results do not show" list_is_true
+test_case "barriers: the tests build" made
 set -f
-mapfile -t used < <(cut -f 1 "$work/chosen" | sort -u | while read -r file; do tests_of "$file"; done | tr ' ' '\n' | sort -u)
+mapfile -t used < <(cut -f 1 "$work/barriers" | sort -u | while read -r file; do tests_of "$file"; done | tr ' ' '\n' | sort -u)
 for test in "${used[@]}"; do test_case "barriers: nothing left out, $test" unmutated "$test"; done
 set +f
 while IFS=$'\t' read -r file line name number text; do
   test_case "barriers: without $file:$line, number $number of $name" barrier "$file" "$line" "$name" "$number" "$text"
-done < "$work/chosen"
+done < "$work/barriers"
 [ ! -e "$work/table" ] || cat "$work/table"
 finish

@@ -178,7 +178,7 @@ static void test_warmup_cosine(void **state) {
   (void)state;
   Schedule schedule = {.kind = SCHEDULE_WARMUP_COSINE, .lr = 6e-4, .warmup = 4, .total = 10, .final_fraction = 1e-4};
   const double logarithmic[] = {0,          0,         3e-4,       4.7548875022e-4, 6e-4, 5.5981163976e-4,
-                                4.50015e-4, 3.0003e-4, 1.50045e-4, 4.0248359596e-5,   6e-8, 6e-8,
+                                4.50015e-4, 3.0003e-4, 1.50045e-4, 4.0248359596e-5, 6e-8, 6e-8,
                                 6e-8,       6e-8};
   check_rates(&schedule, logarithmic, COUNT(logarithmic));
   // the first update has no rate at all, the second the least of the warmup
