@@ -12,10 +12,10 @@
 //   The same inputs give the same bits for every number of threads.
 //   `scratch` is memory of at least the size that the operation's *_scratch function returns,
 //   aligned to 64 bytes; its contents are undefined before and after.
-//   Every result is rounded to its type once, where PyTorch with model.to(type) rounds too or more often.
-//   On the CPU products in fp16, and in bf16 on processors without instructions for it, go through fp32, in
-//   memory that the operations hold themselves: see ops_type_notice.
-//   Bad arguments end the program: they are the caller's mistake, not the user's.
+//   Every result is rounded to its type once, where PyTorch with model.to(type) rounds too or more often. (On CUDA
+//   some of cuBLASLt's fused kernels round a product once more, before its bias is added.) On the CPU products in
+//   fp16, and in bf16 on processors without instructions for it, go through fp32, in memory that the operations hold
+//   themselves: see ops_type_notice. Bad arguments end the program: they are the caller's mistake, not the user's.
 #ifndef LLMC_OPS_H
 #define LLMC_OPS_H
 

@@ -21,10 +21,20 @@
 #include "result_hash.h"
 
 // ---------------------------------------------------------------- where the operations run
-// The operations under test are CUDA's (ZERO_TEST_CUDA=1), not the CPU's.
-static inline int on_cuda(void) {
-  const char *value = getenv("ZERO_TEST_CUDA");
+static inline int is_set(const char *variable) {
+  const char *value = getenv(variable);
   return value != NULL && strcmp(value, "1") == 0;
+}
+// The operations under test are CUDA's, not the CPU's; on a card, where libraries may round once more than we ask
+// for; and there with attention through cuDNN.
+static inline int on_cuda(void) {
+  return is_set("ZERO_TEST_CUDA");
+}
+static inline int on_gpu(void) {
+  return is_set("ZERO_TEST_GPU");
+}
+static inline int with_cudnn(void) {
+  return is_set("ZERO_TEST_CUDNN");
 }
 
 // The CPU, or CUDA's device in a program that is built for it.

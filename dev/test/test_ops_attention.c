@@ -31,7 +31,7 @@ static void check_attention_in(ZeroType type, Shape s, int causal, const int *le
   attention_backward(dqkv.data, dout.data, out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type,
                      scratch, stream());
   free_scratch(scratch);
-  assert_tensor(dqkv, want_dqkv, gradient_tolerance, 2);
+  assert_tensor(dqkv, want_dqkv, gradient_tolerance, with_cudnn() ? 3 : 2); // cuDNN's weights and dS are rounded too
   for (size_t b = 0; lengths != NULL && b < s.B; b++) {
     size_t start = b * s.T + (size_t)lengths[b], rows = s.T - (size_t)lengths[b];
     assert_zeros(out.f32 + start * s.C, rows * s.C);
