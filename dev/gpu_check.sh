@@ -192,6 +192,8 @@ run_sanitizer() {
     check "$tool, trainer" env ZERO_ATTENTION=own compute-sanitizer --tool $tool "${own[@]}" --error-exitcode 9 ./train_gpt2cu \
       -e L=1,H=2,C=128,T=64,V=300 -i "$out/small.bin" -b 2 -t 64 -d 256 -x 1 -v 0 -s 0 --dtype bf16
   done
+  check "racecheck, attention's tests" env CUDA_LAUNCH_BLOCKING=1 ZERO_TEST_CUDA=1 ZERO_TEST_GPU=1 ZERO_ATTENTION=own \
+    compute-sanitizer --tool racecheck --error-exitcode 9 $cuda_build/test_ops_attention tiny
 }
 
 bench_flags=(-e d12 -t 1024 -v 0 -s 0 --dtype bf16 -r 0)
