@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "zero/cuda_launch.h"
 
@@ -84,8 +85,15 @@ static void skips_call(Test *t) {
 }
 
 // There is no call afterwards: the rank is missing.
+// The rank does not go on to MPI_Finalize: mpirun of Open MPI 4.1.4 crashes or hangs now and then when one rank
+// aborts while another is in there.
 static void skips_last_call(Test *t) {
-  if (!t->bug || t->rank != 0) right_sum(t);
+  const unsigned longer_than_the_others_wait = 30; // seconds
+  if (!t->bug || t->rank != 0) {
+    right_sum(t);
+  } else {
+    sleep(longer_than_the_others_wait);
+  }
 }
 
 static void wrong_order(Test *t) {
