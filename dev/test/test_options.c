@@ -20,7 +20,7 @@ static void make_run(Run *r, const char *line, const char *text) {
   ZeroErrors errors = {0};
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
-  options_init(&r->options, &r->table);
+  options_init(&r->options, &r->table, OPTIONS_GPT2);
   flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, &errors, NULL);
   check_no_error(&errors);
   zero_config_text_read("ds.json", text, strlen(text), &r->file, &errors);
@@ -102,7 +102,7 @@ static void test_blocks_and_auto(void **state) {
   for (size_t i = 0; i < COUNT(cases); i++) {
     Run r;
     ZeroErrors errors = {0};
-    options_init(&r.options, &r.table);
+    options_init(&r.options, &r.table, OPTIONS_GPT2);
     r.options.dtype = "bf16";
     memset(r.table.given, 0, sizeof r.table.given);
     zero_config_text_read("ds.json", cases[i].text, strlen(cases[i].text), &r.file, &errors);
