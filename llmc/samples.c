@@ -30,8 +30,8 @@ enum {
   MAX_VOCAB = UINT16_MAX + 1,
   MAX_LENGTH = UINT16_MAX, // `second` may be the length
   SPECIALS = 4,
-  SCAN_SAMPLES = 1 << 15, // whose offsets, types and labels are read at once when a file is scanned
-  SCAN_TOKENS = 1 << 19,  // tokens per read: 1 MiB
+  SCAN_SAMPLES = 1 << 13, // whose offsets, types and labels are read at once when a file is scanned
+  SCAN_TOKENS = 1 << 17,  // tokens per read: 256 KiB
   PROBLEM_BYTES = 512
 };
 _Static_assert(SCAN_TOKENS >= MAX_LENGTH, "a read holds every sample");
