@@ -78,7 +78,8 @@ static Arrays arrays_in(const BertBatchShape *shape, int *block) {
   a.samples = a.lengths + shape->B;
   a.first_rows = a.samples + shape->B;
   a.label_classes = a.first_rows + shape->B;
-  a.label_values = (float *)(a.label_classes + shape->B);
+  void *after = a.label_classes + shape->B;
+  a.label_values = after;
   return a;
 }
 _Static_assert(sizeof(float) == sizeof(int), "the block is counted in ints");
