@@ -323,6 +323,9 @@ static void test_bad_tokens(void **state) {
   file.tokens[file.offsets[4] - 1] = TEST_CLS;
   expect_problem("sample 3 is not [CLS] text [SEP]", "anew");
   make_samples(6, 0, 0);
+  file.tokens[file.offsets[6] - 1] = TEST_CLS; // of its second text
+  expect_problem("sample 5 is not [CLS] text [SEP]", "anew");
+  make_samples(6, 0, 0);
   file.second[5]++;
   expect_problem("sample 5 is not [CLS] text [SEP]", "anew");
 }
