@@ -1,4 +1,5 @@
 // What BERT's trainer checks about its data before it starts, and the numbers that the loop takes from it.
+#include <fcntl.h>
 #include <stdio.h>
 
 #include "../../llmc/setup.h"
@@ -77,6 +78,42 @@ static void test_good_runs(void **state) {
   }
 }
 
+// What setup_print writes, as a string.
+static void printed(const Setup *s, char text[CHECK_TEXT]) {
+  char path[CHECK_PATH];
+  check_path(path, dir, "printed");
+  fflush(stdout);
+  const int before = dup(STDOUT_FILENO), there = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+  assert_true(before >= 0 && there >= 0 && dup2(there, STDOUT_FILENO) >= 0);
+  setup_print(s, TEST_VOCAB);
+  fflush(stdout);
+  const int restored = dup2(before, STDOUT_FILENO);
+  close(before);
+  close(there);
+  assert_true(restored >= 0);
+  check_read(path, text);
+}
+
+static void test_lines(void **state) {
+  (void)state;
+  static const char *const lines[][2] = {
+      {"-i text.bin -j text.bin", "data: train text.bin, 261 tokens, 30 samples of at most 13 | val text.bin\n"},
+      {"-i text.bin -v 0", "data: train text.bin, 261 tokens, 30 samples of at most 13 | val off\n"},
+      {"-j text.bin -x 0", "data: train off | val text.bin\n"}};
+  write_samples("text.bin", 0, 0);
+  for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+    Setup s;
+    ZeroErrors errors = {0};
+    char text[CHECK_TEXT];
+    check_line(&s, lines[i][0], &errors);
+    check_no_error(&errors);
+    setup_finish(&s);
+    printed(&s, text);
+    check_contains(text, lines[i][1]);
+    setup_free(&s);
+  }
+}
+
 static void test_problems(void **state) {
   (void)state;
   write_samples("text.bin", 0, 0);
@@ -127,6 +164,7 @@ int main(void) {
   comm = zero_comm_create("self");
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_good_runs, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_lines, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_problems, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_checksum, check_setup_dir, check_teardown_dir),
   };
