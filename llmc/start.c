@@ -66,6 +66,7 @@ int start_ranks_here(const ZeroStart *start) {
 }
 
 void start_check_launched(const Options *o, const OptionTable *table, const ZeroComm *comm, ZeroErrors *errors) {
+  if (!zero_comm_has_mpi()) return; // then there is no launcher, and what asks for one was an error already
   if (options_given(table, "-pn") && o->processes != comm->size) {
     zero_errors_add(errors,
                     "-pn: found %lld, but %d ranks were started; start as many by mpirun, or give -pi tcp or fs",

@@ -14,6 +14,7 @@
 #define ANSWER_SECONDS 10.0 // in which rank 0 answers a connection; those that are silent are no ranks
 #define RETURN_SECONDS 10.0 // in which a rank that went away during the start may come again
 #define RETRY_SECONDS 0.1   // between two attempts to reach rank 0
+#define LAST_SECONDS 1.0    // for the last attempt
 #define LOOK_SECONDS 1.0    // between two looks at the file
 enum { POLL_MS = 100, SPARE_VISITORS = 64, MOST_ADDRESSES = 16 };
 
@@ -279,9 +280,11 @@ static Outcome listen_to_rank_0(ZeroTcpStart *s, int socket, ZeroReason *why) {
 }
 
 static Outcome join_at(ZeroTcpStart *s, const ZeroAddress *rank_0, ZeroReason *why) {
-  const double soon = zero_comm_seconds() + ANSWER_SECONDS;
+  const double now = zero_comm_seconds(), soon = now + ANSWER_SECONDS;
   ZeroReason because;
-  int socket = zero_socket_connect(rank_0, soon < s->deadline ? soon : s->deadline, why);
+  double until = soon < s->deadline ? soon : s->deadline;
+  if (until < now + LAST_SECONDS) until = now + LAST_SECONDS; // so that the reason is not that there was no time
+  int socket = zero_socket_connect(rank_0, until, why);
   if (socket < 0) return NOT_YET;
   // Listening where rank 0 can be reached from, before anyone is told so.
   const ZeroAddress any = zero_address_any(rank_0->socket.ss_family);
