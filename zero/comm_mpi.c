@@ -39,7 +39,7 @@ void zero_mpi_check_at(const char *file, int line, const char *call, int code) {
 static MPI_Request *next_request(ZeroMessages *messages) {
   if (messages->count == messages->capacity) {
     int capacity = messages->capacity > 0 ? 2 * messages->capacity : 16;
-    MPI_Request *items = realloc(messages->items, (size_t)capacity * sizeof(*items));
+    MPI_Request *items = realloc(messages->items, (size_t)capacity * sizeof(MPI_Request));
     if (items == NULL) zero_fatal("no memory for %d MPI requests", capacity);
     messages->items = items;
     messages->capacity = capacity;

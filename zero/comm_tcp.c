@@ -268,7 +268,7 @@ static void receive_message(ZeroComm *comm, ZeroMessages *messages, int from, vo
 // ---------------------------------------------------------------- the end
 static void tell_all(ZeroComm *comm, const Alarm *alarm) {
   Tcp *tcp = tcp_of(comm);
-  ZeroReason ignored; // it has gone, then
+  ZeroReason ignored = {""}; // it has gone, then
   for (int r = 0; r < comm->size; r++) {
     const int socket = tcp->peers[r].lanes[ZERO_LANE_ALARM].socket;
     if (socket >= 0) zero_socket_send(socket, alarm, sizeof *alarm, zero_comm_seconds() + 1, &ignored);

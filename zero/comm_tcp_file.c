@@ -2,10 +2,12 @@
 // file: the next rank 0 puts its own in the place, and who reads the old one in the meantime finds nobody there, or
 // somebody who knows the token for another run's, and reads again.
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "comm_tcp.h"
@@ -26,7 +28,7 @@ static FILE *open_file(const char *path, ZeroReason *why) {
 }
 
 int zero_tcp_file_is_ours(const ZeroTcpStart *s) {
-  ZeroReason why;
+  ZeroReason why = {""};
   uint64_t token = 0, node = 0;
   FILE *file = open_file(s->file, &why);
   if (file == NULL) return 0;
@@ -59,7 +61,9 @@ int zero_tcp_file_write(const ZeroTcpStart *s, ZeroReason *why) {
   snprintf(temporary, sizeof temporary, "%s.%ld", s->file, (long)getpid());
   const ZeroAddress own = zero_socket_address(s->listener);
   struct ifaddrs *interfaces = NULL;
-  FILE *file = fopen(temporary, "w");
+  unlink(temporary); // of a process with this number that was killed
+  const int descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  FILE *file = descriptor >= 0 ? fdopen(descriptor, "w") : NULL;
   int written = file != NULL && getifaddrs(&interfaces) == 0;
   if (written) {
     fprintf(file, "%s\ntoken %016" PRIx64 " node %016" PRIx64 "\n", TITLE, s->token, s->node);

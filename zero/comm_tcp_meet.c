@@ -25,6 +25,7 @@ typedef struct {
   ZeroAddress from;
   ZeroHello hello;
   size_t got; // bytes of it
+  int ours;   // it is of this run, as far as is known
 } Visitor;
 
 typedef struct {
@@ -34,12 +35,13 @@ typedef struct {
   int *joined;       // (ranks) number of the visitor, or -1
   double *left;      // (ranks) when it went away again, or 0
   ZeroHello *former; // (ranks) who that was
+  int replaced;      // another run has taken the folder
   ZeroReason why;    // the start has failed, once it is not ""
 } Meeting;
 
 // ---------------------------------------------------------------- answers
 static int answer(int socket, ZeroAnswerKind kind, uint64_t token, const void *rest, size_t bytes) {
-  ZeroReason ignored; // who has gone in the meantime is noticed when its connection ends
+  ZeroReason ignored = {""}; // who has gone in the meantime is noticed when its connection ends
   const ZeroAnswer head = {ZERO_TCP_MAGIC, token, kind, (uint32_t)bytes};
   const double deadline = zero_comm_seconds() + 1;
   if (zero_socket_send(socket, &head, sizeof head, deadline, &ignored) != 0) return -1;
@@ -88,9 +90,14 @@ static void introduce(Meeting *m, size_t index) {
   const ZeroHello *hello = &visitor->hello;
   if (hello->magic != ZERO_TCP_MAGIC || hello->lane != ZERO_LANE_ALARM) { // none of ours
     zero_socket_close(&visitor->socket);
-  } else if (m->s->start->folder != NULL && hello->version == ZERO_TCP_VERSION && hello->token != m->s->token) {
+    return;
+  }
+  if (m->s->start->folder != NULL && hello->version == ZERO_TCP_VERSION && hello->token != m->s->token) {
     send_away(visitor, ZERO_ANSWER_AGAIN, "");
-  } else if (may_join(m, hello)) {
+    return;
+  }
+  visitor->ours = 1;
+  if (may_join(m, hello)) {
     m->joined[hello->rank] = (int)index;
     m->left[hello->rank] = 0;
     answer(visitor->socket, ZERO_ANSWER_WAIT, m->s->token, NULL, 0);
@@ -159,6 +166,7 @@ static void keep_time(Meeting *m, double *looked) {
   if (s->file[0] != '\0' && now - *looked > LOOK_SECONDS) {
     *looked = now;
     if (!zero_tcp_file_is_ours(s)) {
+      m->replaced = 1;
       snprintf(
           m->why.text, sizeof m->why.text,
           "%.300s is no longer this run's: another run started in the same folder; give each a folder of its own",
@@ -232,7 +240,10 @@ int zero_tcp_meet(ZeroTcpStart *s) {
     zero_errors_add(s->errors, "%s", m.why.text);
   }
   for (size_t i = 0; i < m.room; i++) {
-    if (m.visitors[i].socket >= 0) send_away(&m.visitors[i], ZERO_ANSWER_REFUSED, m.why.text);
+    if (m.visitors[i].socket < 0) continue;
+    // Who has read an old file may be of the run that has taken the folder.
+    const int again = m.replaced || !m.visitors[i].ours;
+    send_away(&m.visitors[i], again ? ZERO_ANSWER_AGAIN : ZERO_ANSWER_REFUSED, again ? "" : m.why.text);
   }
   zero_tcp_file_remove(s);
   zero_free(polled);
@@ -281,7 +292,7 @@ static Outcome listen_to_rank_0(ZeroTcpStart *s, int socket, ZeroReason *why) {
 
 static Outcome join_at(ZeroTcpStart *s, const ZeroAddress *rank_0, ZeroReason *why) {
   const double now = zero_comm_seconds(), soon = now + ANSWER_SECONDS;
-  ZeroReason because;
+  ZeroReason because = {""};
   double until = soon < s->deadline ? soon : s->deadline;
   if (until < now + LAST_SECONDS) until = now + LAST_SECONDS; // so that the reason is not that there was no time
   int socket = zero_socket_connect(rank_0, until, why);

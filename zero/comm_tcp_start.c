@@ -55,7 +55,7 @@ ZeroHello zero_tcp_hello(const ZeroTcpStart *s, int lane, int port) {
 
 // ---------------------------------------------------------------- rank 0 listens
 static int listen_as_rank_0(ZeroTcpStart *s) {
-  ZeroReason why;
+  ZeroReason why = {""};
   ZeroAddress address = zero_address_any(AF_INET);
   if (getrandom(&s->token, sizeof s->token, 0) != sizeof s->token)
     zero_fatal("no random number: %s", strerror(errno));
@@ -81,7 +81,7 @@ static int listen_as_rank_0(ZeroTcpStart *s) {
 
 // ---------------------------------------------------------------- lanes
 static int open_lanes(ZeroTcpStart *s, double deadline) {
-  ZeroReason why;
+  ZeroReason why = {""};
   for (int r = 0; r < s->start->rank; r++) {
     for (int lane = 0; lane < ZERO_LANES; lane++) {
       int *socket = &s->peers[r].lanes[lane];
@@ -109,7 +109,7 @@ static int not_connected(const ZeroTcpStart *s) {
 
 static void take_lane(ZeroTcpStart *s, int socket) {
   ZeroHello hello;
-  ZeroReason ignored; // what is not of this run is closed without a word
+  ZeroReason ignored = {""}; // what is not of this run is closed without a word
   if (zero_socket_receive(socket, &hello, sizeof hello, zero_comm_seconds() + WORDS_SECONDS, &ignored) == 0 &&
       hello.magic == ZERO_TCP_MAGIC && hello.token == s->token && hello.rank > s->start->rank &&
       hello.rank < s->start->ranks && hello.lane >= 0 && hello.lane < ZERO_LANES &&
