@@ -9,8 +9,12 @@ PREFIX ?= /usr/local
 # V=1 shows the whole commands.
 QUIET := $(if $(V),,@)
 
-MPI_CFLAGS := $(shell mpicc --showme:compile 2>/dev/null)
-MPI_LIBS   := $(shell mpicc --showme:link 2>/dev/null)
+# USE_MPI=0: the programs without MPI. Ranks then start by -pi tcp or fs; the tests and the emulator need MPI.
+USE_MPI ?= 1
+WITH_MPI := $(filter-out 0,$(USE_MPI))
+MPI_CFLAGS := $(if $(WITH_MPI),$(shell mpicc --showme:compile 2>/dev/null))
+MPI_LIBS   := $(if $(WITH_MPI),$(shell mpicc --showme:link 2>/dev/null))
+MPI_SOURCES := $(wildcard zero/comm_mpi.c zero/comm_shm*.c)
 
 # -ffast-math is not used: it would take away the tests for infinity and NaN.
 CFLAGS = -std=gnu11 -Wall -Wextra -Werror $(OPT) -g -march=$(ARCH) -mprefer-vector-width=512 -ffp-contract=fast \
@@ -18,7 +22,7 @@ CFLAGS = -std=gnu11 -Wall -Wextra -Werror $(OPT) -g -march=$(ARCH) -mprefer-vect
 LDLIBS = $(MPI_LIBS) -ldnnl -lxxhash -lcjson -lm -fopenmp $(EXTRA)
 
 PROGRAMS  := train_gpt2 test_gpt2
-ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard zero/*.c))
+ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(if $(WITH_MPI),,$(MPI_SOURCES)),$(wildcard zero/*.c)))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
 SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
@@ -33,6 +37,7 @@ help:
 	@echo 'make demo        install what is missing, train a small GPT-2 on the King James Bible with 4 ranks'
 	@echo 'make             build $(PROGRAMS)'
 	@echo 'make train_gpt2cu test_gpt2cu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
+	@echo '     … USE_MPI=0              without MPI, train_gpt2 and train_gpt2cu: ranks start by -pi tcp or fs'
 	@echo '     … USE_CUDNN=1            attention through cuDNN (CUDNN_PATH: where it is)'
 	@echo 'make train_gpt2emu test_gpt2emu   the same sources on dev/cudaemu: slow, for tests'
 	@echo 'make deps        install the packages that building and testing need (Debian, Ubuntu)'
@@ -66,19 +71,23 @@ test-programs: $(PROGRAMS) $(TEST_BINS)
 
 # Without the packages the compiler's message would name a header, not what to do.
 $(BUILD)/packages:
-	@scripts/install_deps.sh --check
+	@scripts/install_deps.sh --check $(if $(WITH_MPI),,--without-mpi)
 	@mkdir -p $(BUILD) && touch $@
 
 test_gpt2: $(BUILD)/dev/test/fixture.o
 $(BUILD)/test_gpt2: $(BUILD)/dev/test/fixture.o
-$(PROGRAMS): %: $(BUILD)/%.o $(LLMC_OBJS) $(ZERO_OBJS)
+$(PROGRAMS): %: $(BUILD)/%.o $(LLMC_OBJS) $(ZERO_OBJS) $(BUILD)/mpi-choice
 	@echo 'link $@'
-	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
+	$(QUIET)$(CC) $(filter %.o,$^) -o $@ $(LDLIBS)
+# With and without MPI a program has one name: linked anew when the choice changes. The objects are the same.
+$(BUILD)/mpi-choice: FORCE
+	@mkdir -p $(@D)
+	@echo 'MPI $(WITH_MPI)' | cmp -s - $@ || echo 'MPI $(WITH_MPI)' > $@
 
 # The same within the build folder: for a build that stands beside the usual one.
-$(addprefix $(BUILD)/,$(PROGRAMS)): %: %.o $(LLMC_OBJS) $(ZERO_OBJS)
+$(addprefix $(BUILD)/,$(PROGRAMS)): %: %.o $(LLMC_OBJS) $(ZERO_OBJS) $(BUILD)/mpi-choice
 	@echo 'link $@'
-	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
+	$(QUIET)$(CC) $(filter %.o,$^) -o $@ $(LDLIBS)
 
 # Unit tests: each dev/test/test_NAME.c is a program of its own, $(BUILD)/test_NAME.
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/dev/test/%.o $(LLMC_OBJS) $(ZERO_OBJS)
@@ -134,7 +143,7 @@ $(BUILD)/cuda-choice: FORCE
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
 .PHONY: FORCE
 FORCE:
-train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice | $(NCCL_NOTE)
+train_gpt2cu test_gpt2cu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice $(BUILD)/mpi-choice | $(NCCL_NOTE)
 	@echo 'link $@'
 	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 # Whether cuDNN takes our graphs, on GPUs that need not be there: dev/test/test_cudnn.sh.
@@ -248,9 +257,8 @@ $(FUZZ_DICT): zero/config_keys.c Makefile
 	  printf '"%s"\n' "$$(printf '\\x%02x' $$((magic & 255)) $$((magic >> 8 & 255)) $$((magic >> 16 & 255)) $$((magic >> 24)))"; \
 	done >> $@
 
-# clang-tidy 14 ends itself over comm_mpi.c, and clang does not know the vector builtins of GCC in llmc/cpu: cppcheck and
-# GCC's own warnings look at those.
-LINTED := $(filter-out zero/comm_mpi.c,$(wildcard zero/*.c llmc/*.c))
+# Clang does not know the vector builtins of GCC in llmc/cpu: cppcheck and GCC's own warnings look at those.
+LINTED := $(wildcard zero/*.c llmc/*.c)
 lint:
 	cppcheck -q -D__GNUC__=12 --std=c11 --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
 	  --suppress=missingIncludeSystem --suppressions-list=dev/cppcheck.txt -I. zero llmc

@@ -37,7 +37,7 @@ static int env_number(const char *name) {
   return number <= MAX_CPUS ? (int)number : -1;
 }
 
-static Node find_node(void) {
+static Node find_node(int ranks_here) {
   static const char *const variables[][2] = {
       {"OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"}, // Open MPI
       {"MPI_LOCALRANKID", "MPI_LOCALNRANKS"},                       // MPICH, Intel MPI
@@ -47,7 +47,7 @@ static Node find_node(void) {
     const int rank = env_number(variables[i][0]), size = env_number(variables[i][1]);
     if (rank >= 0 && size > rank) return (Node){.launched = 1, .rank = rank, .size = size};
   }
-  return (Node){.launched = 0, .rank = 0, .size = 1};
+  return (Node){.launched = 0, .rank = 0, .size = ranks_here};
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -142,12 +142,12 @@ static void prepare(const Node *node, const Cores *cores, int threads, char **ar
   if (changed) execute_again(threads, argv);
 }
 
-int launch_threads(int threads, char **argv) {
+int launch_threads(int threads, int ranks_here, char **argv) {
   const int chosen = threads_of_first_execution();
   if (chosen > 0) {
     threads = chosen;
   } else {
-    const Node node = find_node();
+    const Node node = find_node(ranks_here);
     if (node.launched) widen_affinity();
     Cores cores;
     get_affinity(&cores);

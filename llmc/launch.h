@@ -7,13 +7,13 @@
 extern "C" {
 #endif
 
-// Call first in main, before MPI starts. threads 0: cores / ranks on this node, at least 1. Under mpirun
-// widens the affinity that mpirun narrowed and takes this rank's own cores (all cores where ranks x threads
-// exceed them); with more threads than cores waiting is made passive. What the OpenMP runtime must know when
-// it is loaded is put into the environment and the program executes itself once more. Variables that the user
-// set (OMP_WAIT_POLICY, OMP_PROC_BIND, OMP_PLACES, GOMP_CPU_AFFINITY) are left alone.
+// Call first in main, before MPI starts. threads 0: cores / ranks on this node, at least 1; ranks_here: how many
+// those are where no launcher says it. Under mpirun widens the affinity that mpirun narrowed and takes this rank's
+// own cores (all cores where ranks x threads exceed them); with more threads than cores waiting is made passive. What
+// the OpenMP runtime must know when it is loaded is put into the environment and the program executes itself once
+// more. Variables that the user set (OMP_WAIT_POLICY, OMP_PROC_BIND, OMP_PLACES, GOMP_CPU_AFFINITY) are left alone.
 // Returns the number of threads, which OpenMP is then set to.
-int launch_threads(int threads, char **argv);
+int launch_threads(int threads, int ranks_here, char **argv);
 
 #ifdef __cplusplus
 }

@@ -22,6 +22,7 @@ static void set_defaults(Options *o, OptionsTrainer trainer) {
   o->mask_probability = MASKING_PROBABILITY;
   o->schedule = "cosine";
   o->dtype = "fp32";
+  o->process_rank = -1;
   o->micro_batch = o->seq_len = o->total_batch = o->steps = -1;
   o->val_every = o->val_batches = o->sample_every = 20;
   o->sample_tokens = 64;
@@ -153,17 +154,18 @@ void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
   INT("--state-hash", NULL, hash_every, 0, big,
       "print a hash of weights and moments every N steps (default 0: never)");
   INT("--log-every", NULL, log_every, 1, big, "print every N-th step's line; main.log has all (default 1)");
+  SECTION("ranks that start without mpirun");
+  TEXT("-pi", init, "mpi|tcp|fs", "WAY", "how ranks find each other (default mpi, if that was built in)");
+  INT("-pn", NULL, processes, 1, many, "with tcp and fs: number of processes, the ranks of the job (default 1)");
+  INT("-pr", NULL, process_rank, 0, many, "with tcp and fs: which of them this is, from 0");
+  INT("-pg", NULL, gpus_of_node, 1, many, "with tcp and fs: ranks of each node (default: by the machines' names)");
+  TEXT("-ps", server, NULL, "HOST:PORT", "with tcp: where rank 0 listens (port 12345 if left out)");
+  TEXT("-pf", folder, NULL, "DIR", "with fs: a folder that all ranks see; rank 0 leaves its address there");
   SECTION("flags of llm.c that mean nothing here");
   IGNORED("-f", "TF32");
   IGNORED("-w", "fp32 master weights: always kept");
   IGNORED("-ge", "GELU fusion");
   IGNORED("-lg", "NVML lines");
-  IGNORED("-pn", "processes: mpirun says it");
-  IGNORED("-pr", "process rank: mpirun says it");
-  IGNORED("-pg", "GPUs per node");
-  IGNORED("-pi", "NCCL start-up");
-  IGNORED("-ps", "server address");
-  IGNORED("-pf", "file-system path");
   SECTION("about the program");
   f[n++] = (Flag){"--help", NULL, FLAG_SWITCH, &o->help, 0, 0, NULL, NULL, "this text"};
   f[n++] = (Flag){"--version", NULL, FLAG_SWITCH, &o->version, 0, 0, NULL, NULL, "the version"};

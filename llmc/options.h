@@ -29,6 +29,8 @@ typedef struct {
   int64_t recompute;           // 0: nothing, 1: GELU, 2: LayerNorm too
   double skip_loss, skip_norm; // z-scores; 0: off
   int64_t stage, seed, threads, deterministic, stochastic_rounding, hash_every, log_every;
+  const char *init, *server, *folder;            // how ranks find each other, by name and where; NULL: not given
+  int64_t processes, process_rank, gpus_of_node; // 0, -1, 0: not given
   double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
   double dropout, attention_dropout;
   // BERT's alone

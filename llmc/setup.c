@@ -11,6 +11,7 @@
 #include "ops.h"
 #include "options_file.h"
 #include "output_dir.h"
+#include "start.h"
 
 #define ZERO_C_VERSION "0.1.0"
 
@@ -25,8 +26,11 @@ void setup_parse(Setup *s, OptionsTrainer trainer, int argc, char **argv, ZeroEr
   options_init(&s->options, &s->table, trainer);
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
   if (s->options.classifier_dropout < 0.0) s->options.classifier_dropout = s->options.dropout;
-  s->threads = launch_threads((int)s->options.threads, argv);
-  s->comm = zero_comm_create(NULL);
+  ZeroStart start;
+  const int by_hand = start_from_options(&s->options, &s->table, &start, errors);
+  s->threads = launch_threads((int)s->options.threads, by_hand ? start_ranks_here(&start) : 1, argv);
+  s->comm = by_hand ? zero_comm_start(NULL, &start) : zero_comm_create(NULL);
+  if (!by_hand) start_check_launched(&s->options, &s->table, s->comm, errors);
 }
 
 int setup_help(const Setup *s, const char *program, const char *about) {

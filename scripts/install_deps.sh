@@ -4,6 +4,7 @@
 #
 #   scripts/install_deps.sh           install
 #   scripts/install_deps.sh --check   print what is missing; exit code 1 if anything is
+#   … --without-mpi                   what a build with USE_MPI=0 needs
 set -u
 
 # Without one of these nothing builds or runs.
@@ -30,14 +31,13 @@ missing_of() {
 }
 
 check=0
-case "${1-}" in
-  "") ;;
-  --check) check=1 ;;
-  *) fail "'$1' found; the only option is --check" ;;
-esac
-if [ $# -gt 1 ]; then
-  fail "$# arguments found; the only option is --check"
-fi
+for option in "$@"; do
+  case $option in
+    --check) check=1 ;;
+    --without-mpi) required=${required/openmpi-bin libopenmpi-dev /} ;;
+    *) fail "'$option' found; the options are --check and --without-mpi" ;;
+  esac
+done
 
 if ! command -v dpkg-query > /dev/null; then
   fail "dpkg-query not found: this is not Debian or Ubuntu; install by hand what these packages hold: $required"

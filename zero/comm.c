@@ -1,25 +1,43 @@
-// Creating a communicator: starting MPI where it is needed, choosing the transport, and what all transports
+// Creating a communicator: starting MPI or TCP where it is needed, choosing the transport, and what all transports
 // have in common.
 #include "comm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "comm_impl.h"
+#include "comm_start.h"
 
-#define LEGAL_NAMES "self, shm, mpi" // and nccl in programs for GPUs
+#define LEGAL_NAMES "self, shm, mpi, tcp" // and nccl in programs for GPUs
+#define WITHOUT_MPI_NAMES "self, tcp"
 
-void zero_mpi_check_at(const char *file, int line, const char *call, int code) {
-  if (code == MPI_SUCCESS) return;
-  char reason[MPI_MAX_ERROR_STRING] = "unknown error";
-  int length;
-  MPI_Error_string(code, reason, &length);
-  int name_length = (int)strcspn(call, "(");
-  zero_fatal_at(file, line,
-                "%.*s was expected to succeed, but returned %d: %s; a peer may have died, or memory or "
-                "shared memory may have run out",
-                name_length, call, code, reason);
+// ---------------------------------------------------------------- what the transports share
+double zero_comm_seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double zero_comm_time_limit(void) {
+  const double built_in = 600.0; // a checkpoint that rank 0 writes to a slow disk keeps the others waiting
+  return zero_start_seconds("ZERO_COMM_TIMEOUT", built_in);
+}
+
+void zero_comm_too_long(const char *what, double limit) {
+  zero_fatal(
+      "%s took more than %.0f s; a rank hangs, or the time is too short for this machine: set "
+      "ZERO_COMM_TIMEOUT=SECONDS",
+      what, limit);
+}
+
+void zero_comm_gather_each(ZeroComm *comm, const double *mine, size_t each, double *all) {
+  const size_t ranks = (size_t)comm->size;
+  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
+  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * each;
+  comm->control_gather(comm, mine, all, offsets);
+  zero_free(offsets);
 }
 
 void *zero_comm_device_alloc(ZeroComm *comm, size_t bytes, ZeroMemory category) {
@@ -33,20 +51,21 @@ void zero_comm_device_free(ZeroComm *comm, void *ptr) {
 }
 
 static void end_all(ZeroComm *comm, int code) {
-  ZeroTransport *transport = zero_transport(comm);
-  if (transport->world != MPI_COMM_NULL) MPI_Abort(transport->world, code);
+  const ZeroLink *link = zero_transport(comm)->link;
+  if (link != NULL) link->end_all(comm, code);
   exit(code);
+}
+
+static void await_end(ZeroComm *comm, unsigned seconds) {
+  const ZeroLink *link = zero_transport(comm)->link;
+  if (link != NULL) link->await_end(comm, seconds);
 }
 
 // Ends MPI if it was started here.
 static void destroy(ZeroComm *comm) {
   ZeroTransport *transport = zero_transport(comm);
   if (transport->close != NULL) transport->close(comm);
-  if (transport->world != MPI_COMM_NULL) {
-    ZERO_MPI(MPI_Comm_free(&transport->node));
-    ZERO_MPI(MPI_Comm_free(&transport->world));
-    if (transport->started) ZERO_MPI(MPI_Finalize());
-  }
+  if (transport->link != NULL) transport->link->destroy(comm);
   zero_device_destroy(transport->cpu);
   zero_error_set_comm(NULL);
   free(transport);
@@ -56,103 +75,112 @@ void zero_comm_take_over(ZeroComm *comm, const char *name, void *impl, void (*cl
   ZeroTransport *transport = zero_transport(comm);
   if (transport->close != NULL) transport->close(comm);
   transport->close = close;
-  transport->watch = NULL;
+  transport->watch = transport->before_control = NULL;
   comm->all_reduces = 0;
   comm->name = name;
   comm->impl = impl;
   comm->abort = end_all;
+  comm->await_end = await_end;
   comm->destroy = destroy;
 }
 
-// Whether mpirun, srun or the like started this process.
-static int launcher_present(void) {
-  static const char *const variables[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"};
-  for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
-    if (getenv(variables[i]) != NULL) return 1;
-  }
-  return 0;
+// ---------------------------------------------------------------- choosing
+// One line on rank 0: what was not asked for by name, and cannot serve.
+static void note_fallback(ZeroComm *comm, const ZeroReason *why) {
+  if (comm->rank == 0) fprintf(stderr, "note: using transport %s: %s\n", zero_transport(comm)->link->name, why->text);
 }
 
-static void start_mpi(ZeroTransport *transport) {
-  int initialized, finalized;
-  ZERO_MPI(MPI_Initialized(&initialized));
-  ZERO_MPI(MPI_Finalized(&finalized));
-  if (finalized) {
-    zero_fatal(
-        "a communicator was asked for after MPI had been finalized: MPI starts once per process; keep the "
-        "first communicator, or call MPI_Init before and MPI_Finalize after all of them");
-  }
-  if (!initialized) {
-    int provided;
-    ZERO_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided));
-    if (provided < MPI_THREAD_FUNNELED) {
-      zero_fatal(
-          "MPI was expected to allow threads (MPI_THREAD_FUNNELED), but offers level %d only; use an MPI "
-          "built with thread support",
-          provided);
-    }
-    transport->started = 1;
-  }
-  ZeroComm *comm = &transport->comm;
-  ZERO_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &transport->world));
-  ZERO_MPI(MPI_Comm_set_errhandler(transport->world, MPI_ERRORS_RETURN));
-  ZERO_MPI(MPI_Comm_rank(transport->world, &comm->rank));
-  ZERO_MPI(MPI_Comm_size(transport->world, &comm->size));
-  ZERO_MPI(MPI_Comm_split_type(transport->world, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &transport->node));
-  ZERO_MPI(MPI_Comm_set_errhandler(transport->node, MPI_ERRORS_RETURN));
-  ZERO_MPI(MPI_Comm_rank(transport->node, &comm->node_rank));
-  ZERO_MPI(MPI_Comm_size(transport->node, &comm->node_size));
-}
-
-// One line on rank 0: shm was not asked for by name and cannot serve.
-static void note_fallback(const ZeroComm *comm, const ZeroReason *why) {
-  if (comm->rank == 0) fprintf(stderr, "note: using transport mpi: %s\n", why->text);
+static int link_is(ZeroComm *comm, const char *name) {
+  const ZeroLink *link = zero_transport(comm)->link;
+  return link != NULL && strcmp(link->name, name) == 0;
 }
 
 static void choose_unforced(ZeroComm *comm) {
   if (comm->size == 1) {
     zero_comm_self_init(comm);
-  } else if (comm->node_size == comm->size) {
+  } else if (link_is(comm, "mpi") && comm->node_size == comm->size) {
     ZeroReason why;
     if (!zero_comm_shm_init(comm, &why)) note_fallback(comm, &why);
   }
 }
 
+static void choose_shm(ZeroComm *comm, ZeroErrors *errors) {
+  if (!link_is(comm, "mpi")) {
+    zero_errors_add(errors,
+                    "ZERO_COMM: shm shares memory through MPI, but the ranks were started without it; use tcp");
+  } else if (comm->node_size == comm->size) {
+    ZeroReason why;
+    if (!zero_comm_shm_init(comm, &why)) zero_errors_add(errors, "%s", why.text);
+  } else {
+    zero_errors_add(errors,
+                    "ZERO_COMM: shm serves the ranks of one node, but only %d of %d ranks are on rank %d's; "
+                    "use mpi",
+                    comm->node_size, comm->size, comm->rank);
+  }
+}
+
 static void choose_forced(ZeroComm *comm, const char *name, ZeroErrors *errors) {
-  if (strcmp(name, "mpi") == 0) return;
+  if (link_is(comm, name)) return;
   if (strcmp(name, "self") == 0) {
     if (comm->size == 1) {
       zero_comm_self_init(comm);
     } else {
       zero_errors_add(errors,
-                      "ZERO_COMM: self serves one rank, but %d were started; use shm or mpi, or start one rank",
+                      "ZERO_COMM: self serves one rank, but %d were started; use shm, mpi or tcp, or start one rank",
                       comm->size);
     }
   } else if (strcmp(name, "shm") == 0) {
-    if (comm->node_size == comm->size) {
-      ZeroReason why;
-      if (!zero_comm_shm_init(comm, &why)) zero_errors_add(errors, "%s", why.text);
-    } else {
-      zero_errors_add(errors,
-                      "ZERO_COMM: shm serves the ranks of one node, but only %d of %d ranks are on rank %d's; "
-                      "use mpi",
-                      comm->node_size, comm->size, comm->rank);
-    }
+    choose_shm(comm, errors);
+  } else if (strcmp(name, "mpi") == 0) {
+    zero_errors_add(errors, "ZERO_COMM: mpi was asked for, but the ranks were started without MPI; use tcp");
   } else if (strcmp(name, "nccl") == 0) {
     if (zero_comm_nccl_init != NULL) {
-      zero_transport(comm)->wants_nccl = 1; // the device is not known yet; mpi carries what the start needs
+      zero_transport(comm)->wants_nccl = 1; // the device is not known yet; the link carries what the start needs
     } else {
       zero_errors_add(
           errors,
           "ZERO_COMM: nccl is not in this build: it moves the memory of GPUs, and NCCL must be there when "
           "the program for them is built (make train_gpt2cu); use one of " LEGAL_NAMES);
     }
+  } else if (strcmp(name, "tcp") == 0) {
+    zero_errors_add(
+        errors,
+        "ZERO_COMM: tcp was asked for, but not where the ranks find each other; give -pi tcp or -pi fs, or "
+        "set ZERO_START=tcp:HOST:PORT or ZERO_START=fs:FOLDER");
   } else {
     zero_errors_add(errors, "ZERO_COMM: unknown transport '%s'; use one of " LEGAL_NAMES, name);
   }
 }
 
+int zero_comm_has_mpi(void) {
+  return zero_mpi_start != NULL;
+}
+
+// Is MPI wanted, by name or because a launcher started several processes that wait for each other in it?
+static int wants_mpi(const char *name, ZeroErrors *errors) {
+  const int named =
+      name != NULL && (strcmp(name, "shm") == 0 || strcmp(name, "mpi") == 0 || strcmp(name, "nccl") == 0);
+  if (zero_comm_has_mpi()) return named || zero_mpi_running() || zero_start_launcher_present();
+  ZeroStart launched;
+  if (named && strcmp(name, "nccl") != 0) {
+    zero_errors_add(errors, "ZERO_COMM: %s needs MPI, and this program was built without it; use one of %s", name,
+                    WITHOUT_MPI_NAMES);
+  } else if (zero_start_launched(&launched) && launched.ranks > 1) {
+    zero_errors_add(
+        errors,
+        "%d processes were started together, but this program was built without MPI and each of them would "
+        "run alone; give -pi fs or -pi tcp, or build with MPI",
+        launched.ranks);
+  }
+  return 0;
+}
+
 ZeroComm *zero_comm_create(const char *name) {
+  ZeroStart start;
+  return zero_comm_start(name, zero_start_from_environment(&start) ? &start : NULL);
+}
+
+ZeroComm *zero_comm_start(const char *name, const ZeroStart *start) {
   if (name == NULL) name = getenv("ZERO_COMM");
   if (name != NULL && name[0] == '\0') name = NULL;
 
@@ -161,23 +189,23 @@ ZeroComm *zero_comm_create(const char *name) {
   ZeroComm *comm = &transport->comm;
   comm->size = comm->node_size = 1;
   comm->device = transport->cpu = zero_device_cpu();
-  transport->world = transport->node = MPI_COMM_NULL;
   transport->forced = name != NULL;
 
-  int initialized;
-  ZERO_MPI(MPI_Initialized(&initialized));
-  int name_needs_mpi =
-      name != NULL && (strcmp(name, "shm") == 0 || strcmp(name, "mpi") == 0 || strcmp(name, "nccl") == 0);
+  ZeroErrors errors = {0};
   // A table that works comes first: the errors of the choice itself are shown through it.
-  if (initialized || name_needs_mpi || launcher_present()) {
-    start_mpi(transport);
-    zero_comm_mpi_init(comm);
+  if (start != NULL) {
+    zero_tcp_start(comm, start, &errors);
+  } else if (wants_mpi(name, &errors)) {
+    zero_mpi_start(comm);
+  }
+  zero_errors_check(&errors, NULL);
+  if (transport->link != NULL) {
+    zero_comm_transfer_init(comm);
   } else {
     zero_comm_self_init(comm);
   }
   zero_error_set_comm(comm);
 
-  ZeroErrors errors = {0};
   if (name == NULL) {
     choose_unforced(comm);
   } else {
@@ -212,7 +240,7 @@ static void choose_nccl(ZeroComm *comm) {
     zero_errors_check(&errors, comm);
   } else {
     note_fallback(comm, &why);
-    zero_comm_mpi_init(comm);
+    if (!link_is(comm, comm->name)) zero_comm_transfer_init(comm);
   }
 }
 
@@ -227,10 +255,10 @@ void zero_comm_reserve(ZeroComm *comm, size_t need_bytes) {
         zero_errors_check(&errors, comm);
       }
       note_fallback(comm, &why);
-      zero_comm_mpi_init(comm);
+      zero_comm_transfer_init(comm);
     }
   }
-  if (strcmp(comm->name, "mpi") == 0) zero_comm_mpi_reserve(comm);
+  if (link_is(comm, comm->name)) zero_comm_transfer_reserve(comm);
 }
 
 void zero_comm_destroy(ZeroComm *comm) {

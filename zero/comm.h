@@ -1,10 +1,10 @@
 // Ranks talking to each other: what the engine asks of a transport.
 //
-// Four transports fill the same table: comm_self.c (one rank, no MPI), comm_shm.c (ranks of one node,
-// through an MPI shared-memory window), comm_mpi.c (anything, through MPI messages) and comm_nccl.cu (ranks with a
-// GPU each, through NCCL). "Returns when" is meant in the order of the device's stream: what is queued there
-// afterwards may rely on it, and with nccl the host itself does not wait. Every call marked "collective" is made by
-// every rank, in the same order.
+// Five transports fill the same table: comm_self.c (one rank, nothing is started), comm_shm.c (ranks of one node,
+// through an MPI shared-memory window), comm_transfer.c (anything, through messages: mpi and, without MPI, tcp) and
+// comm_nccl.cu (ranks with a GPU each, through NCCL). "Returns when" is meant in the order of the device's stream:
+// what is queued there afterwards may rely on it, and with nccl the host itself does not wait. Every call marked
+// "collective" is made by every rank, in the same order.
 //
 // A unit's flat buffer of `total` elements is cut into one contiguous range per rank: rank r owns
 // [bounds[r], bounds[r + 1]). Ranges may be empty. Counts are elements, never bytes.
@@ -64,7 +64,7 @@ typedef struct {
 } ZeroGather;
 
 struct ZeroComm {
-  const char *name; // "self", "shm", "mpi", "nccl"
+  const char *name; // "self", "shm", "mpi", "tcp", "nccl"
   int all_reduces;  // 1: ZeroReduce.everyone may be set
   int rank, size;
   int node_rank, node_size;
@@ -104,7 +104,9 @@ struct ZeroComm {
 
   // Ends every rank's process with this exit code; does not return.
   void (*abort)(ZeroComm *, int code);
-  void (*destroy)(ZeroComm *); // collective; finalizes MPI where this transport started it
+  // For a rank that another is about to end: waits so long for it, and returns if that does not happen.
+  void (*await_end)(ZeroComm *, unsigned seconds);
+  void (*destroy)(ZeroComm *); // collective; finalizes MPI where zero_comm_create started it
 
   // Payload bytes this rank has sent (shm: what its peers have read from it) since the last reset.
   // Exact after a control_gather.
@@ -112,12 +114,29 @@ struct ZeroComm {
   void (*reset_sent)(ZeroComm *); // collective
 };
 
-// name: "self", "shm", "mpi", "nccl" or NULL: the ZERO_COMM variable, else shm for several ranks on one node, mpi
-// across nodes, self without a launcher (mpirun, srun); when the engine is created on a GPU, nccl if every rank has
-// one of its own, else mpi. Starts MPI if a launcher is there or the name needs it. A forced transport that cannot
-// work is an error that ends all ranks with exit code 1; shm chosen by itself whose file system is too small falls
-// back to mpi with a message (checked against need_bytes, what this rank will allocate, when the engine is created).
+// name: "self", "shm", "mpi", "tcp", "nccl" or NULL: the ZERO_COMM variable, else shm for several ranks on one node,
+// mpi across nodes, self without a launcher (mpirun, srun); when the engine is created on a GPU, nccl if every rank
+// has one of its own, else mpi. Starts MPI if a launcher is there or the name needs it. A forced transport that
+// cannot work is an error that ends all ranks with exit code 1; shm chosen by itself whose file system is too small
+// falls back to mpi with a message (checked against need_bytes, what this rank will allocate, when the engine is
+// created). Where ZERO_START=tcp:HOST:PORT or fs:FOLDER is set the ranks start without MPI as zero_comm_start does;
+// ZERO_RANK and ZERO_RANKS say who this is, else the launcher's variables.
 ZeroComm *zero_comm_create(const char *name);
+
+// How the ranks of a job that is not started by MPI find each other: at rank 0, by one of server and folder.
+typedef struct {
+  int ranks, rank;
+  int per_node;       // ranks of each node, the first ones on the first; 0: found out by the names of the machines
+  const char *server; // "HOST:PORT" at which rank 0 listens, or NULL; [HOST]:PORT for IPv6
+  const char *folder; // which all ranks see, where rank 0 leaves a file that says where it listens; or NULL
+} ZeroStart;
+// The same over TCP, MPI untouched: transport tcp, self for one rank, nccl as above; start NULL: as zero_comm_create
+// without ZERO_START. Waits for all ranks up to ZERO_START_TIMEOUT seconds (300). What hinders the start (a rank that
+// is missing or there twice, other numbers of ranks, an address that does not answer) is an error on the ranks that
+// it concerns and on those that are already there, exit code 1.
+ZeroComm *zero_comm_start(const char *name, const ZeroStart *start);
+int zero_comm_has_mpi(void); // 1: MPI is in this program
+
 // Collective, when comm->device is the model's: makes sure that the transport suits it and can hold need_bytes per
 // rank; starts nccl; may switch a shm that was not forced to mpi (one line on stderr), or end all ranks if it was
 // forced. Call it before the first alloc.

@@ -2,28 +2,29 @@
 #ifndef ZERO_COMM_IMPL_H
 #define ZERO_COMM_IMPL_H
 
-#define OMPI_SKIP_MPICXX 1 // C++ sees MPI's C interface alone
-#include <mpi.h>
-
 #include "comm.h"
+#include "comm_link.h"
 #include "error.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// A communicator and the MPI it stands on. `comm` comes first: every ZeroComm * is a ZeroTransport *.
+// A communicator and what carries its messages. `comm` comes first: every ZeroComm * is a ZeroTransport *.
 typedef struct {
   ZeroComm comm;
-  MPI_Comm world;                      // duplicate of MPI_COMM_WORLD; MPI_COMM_NULL: MPI is not running
-  MPI_Comm node;                       // those of its ranks that can share memory with this one
-  int started;                         // zero_comm_create started MPI, so destroying the communicator ends it
+  ZeroLink *link;                      // NULL: one rank that started nothing
+  int leader;                          // the lowest rank of this node, by which nodes are told apart
   int forced;                          // the transport was asked for by name
   int wants_nccl;                      // so was nccl, which takes over when the device is known
   uint64_t sent[ZERO_WIRE_CATEGORIES]; // payload bytes: those of comm_messages.c and of nccl
   // Called again and again while the host waits for a message; ends all ranks when a peer is lost. NULL: nobody asks.
   void (*watch)(ZeroComm *);
-  ZeroDevice *cpu; // comm->device, until the engine sets another; destroyed with the communicator
+  // Called before the messages of a control call. NULL: there is nothing to do before.
+  void (*before_control)(ZeroComm *);
+  const char *waited_for; // messages that the host waits for, in words, or NULL
+  double waited_since;    // seconds of zero_comm_seconds
+  ZeroDevice *cpu;        // comm->device, until the engine sets another; destroyed with the communicator
 
   void (*close)(ZeroComm *); // collective: gives back what the transport holds (comm->impl); NULL: none yet
 } ZeroTransport;
@@ -37,11 +38,17 @@ typedef struct {
   char text[512];
 } ZeroReason;
 
-// Fill comm's table, in place of the transport that was there. Rank, size, device and the MPI communicators
-// are set before. shm is collective and returns 1, or 0 with the reason and the table left as it was.
+// Fill comm's table, in place of the transport that was there. Rank, size, device and link are set before. transfer
+// has the link's name, mpi or tcp, and is collective.
 void zero_comm_self_init(ZeroComm *comm);
-void zero_comm_mpi_init(ZeroComm *comm);
-int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why);
+void zero_comm_transfer_init(ZeroComm *comm);
+
+// MPI is there only in programs that were built with it: else the address of these is NULL.
+// running: whether MPI has been initialized. start: starts it unless it is, and sets rank, size, node and link.
+__attribute__((weak)) int zero_mpi_running(void);
+__attribute__((weak)) void zero_mpi_start(ZeroComm *comm);
+// Collective; returns 1, or 0 with the reason and the table left as it was.
+__attribute__((weak)) int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why);
 
 // nccl is there only in programs for GPUs that were built with NCCL: else the address of these is NULL. Collective.
 // possible: whether each rank has a GPU of its own; else with the reason. init may be called only if it has.
@@ -49,11 +56,11 @@ __attribute__((weak)) int zero_comm_nccl_possible(ZeroComm *comm, ZeroReason *wh
 __attribute__((weak)) void zero_comm_nccl_init(ZeroComm *comm);
 
 // Whether memory is allocated: then there is no way back to another transport.
-int zero_comm_shm_in_use(const ZeroComm *comm);
+__attribute__((weak)) int zero_comm_shm_in_use(const ZeroComm *comm);
 // Collective. Makes room for `bytes` of this rank. Returns 1, or 0 with the reason, on all ranks.
-int zero_comm_shm_reserve(ZeroComm *comm, size_t bytes, ZeroReason *why);
+__attribute__((weak)) int zero_comm_shm_reserve(ZeroComm *comm, size_t bytes, ZeroReason *why);
 // Allocates the staging ring now, so that it is in the ledger from the start.
-void zero_comm_mpi_reserve(ZeroComm *comm);
+void zero_comm_transfer_reserve(ZeroComm *comm);
 
 // Device memory for transports whose peers do not reach into it; a non-NULL pointer for 0 bytes.
 void *zero_comm_device_alloc(ZeroComm *comm, size_t bytes, ZeroMemory category);
@@ -68,9 +75,18 @@ static inline size_t zero_span(const size_t *bounds, int rank, size_t element_by
   return (bounds[rank + 1] - bounds[rank]) * element_bytes;
 }
 
-// Ends all ranks with a message that names the call unless it succeeded.
-void zero_mpi_check_at(const char *file, int line, const char *call, int code);
-#define ZERO_MPI(call) zero_mpi_check_at(__FILE__, __LINE__, #call, (call))
+// all[r * each .. (r + 1) * each) = rank r's `mine`; a control_gather of as many doubles from every rank. Collective.
+void zero_comm_gather_each(ZeroComm *, const double *mine, size_t each, double *all);
+
+// Seconds of a clock that only goes forward.
+double zero_comm_seconds(void);
+// ZERO_COMM_TIMEOUT, in seconds: how long a rank that is there may be waited for.
+double zero_comm_time_limit(void);
+// Ends all ranks: what took longer than that.
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void zero_comm_too_long(const char *what, double limit);
 
 #ifdef __cplusplus
 }

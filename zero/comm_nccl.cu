@@ -11,8 +11,9 @@
 // reduce-scatter where the ranks' shares are equal (whole chunks seldom are), NCCL's all-reduce where every rank
 // wants the whole, the same pieces otherwise.
 //
-// Control calls go through MPI, on the host's memory. The host first waits until NCCL's stream is empty: MPI and NCCL
-// are never under way together on one device, and what goes wrong in one is not waited for in the other.
+// Control calls are those of comm_messages.c, through MPI or TCP, on the host's memory. The host first waits until
+// NCCL's stream is empty: messages and NCCL are never under way together on one device, and what goes wrong in one is
+// not waited for in the other.
 //
 // Wherever the host waits it also asks NCCL for asynchronous errors and the system for the node's other ranks: a
 // rank that was killed or stopped ends the job, and the operation that waited for it is named.
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "comm_impl.h"
 #include "comm_messages.h"
@@ -52,9 +52,9 @@ typedef struct {
   ZeroStaging staging;
   ZeroPeers *peers;
   ZeroDevice *device;
-  const char *control; // the control call that the host is in, or NULL
-  double moved_on;     // seconds; when the last operation or control call began
-  double limit;        // seconds that none may take
+  ZeroComm *comm;
+  double moved_on; // seconds; when the last operation began
+  double limit;    // seconds that none may take, nor a control call
 } Nccl;
 
 static Nccl *nccl_of(ZeroComm *comm) {
@@ -63,12 +63,6 @@ static Nccl *nccl_of(ZeroComm *comm) {
 
 static cudaStream_t compute_stream(const ZeroComm *comm) {
   return (cudaStream_t)comm->device->stream;
-}
-
-static double seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 // ---------------------------------------------------------------- what goes wrong
@@ -84,12 +78,13 @@ static ZeroReason waited_for(const Nccl *nccl) {
     snprintf(what.text, sizeof what.text, "%s of %zu %s (operation %llu)", oldest->name, oldest->elements,
              zero_type_name(oldest->type), (unsigned long long)oldest->number);
   } else {
-    snprintf(what.text, sizeof what.text, "%s", nccl->control != NULL ? nccl->control : "nothing");
+    const char *messages = zero_transport(nccl->comm)->waited_for;
+    snprintf(what.text, sizeof what.text, "%s", messages != NULL ? messages : "nothing");
   }
   return what;
 }
 
-// The kernels that may hang stay as they are: MPI_Abort has the launcher kill every rank, this one too.
+// The kernels that may hang stay as they are: the link ends every rank's process, this one too.
 static void fail(const Nccl *nccl, ncclResult_t result, const char *during) {
   const char *detail = nccl->nccl != NULL ? ncclGetLastError(nccl->nccl) : "";
   zero_fatal("NCCL: %s (%s) in %s, while waiting for %s; look for another rank's error above, or set NCCL_DEBUG=INFO",
@@ -103,11 +98,10 @@ static void check(const Nccl *nccl, ncclResult_t result, const char *call) {
 
 // Peers and time, but no call of NCCL's: its communicator may be in the making.
 static void watch_peers(const Nccl *nccl) {
+  const ZeroLink *link = zero_transport(nccl->comm)->link;
+  if (link->look != NULL) link->look(nccl->comm);
   ZeroReason why;
-  if (zero_peers_lost(nccl->peers, &why)) {
-    zero_fatal("%s, and this rank waits for it in %s; look for what ended it, and start the job again", why.text,
-               waited_for(nccl).text);
-  }
+  if (zero_peers_lost(nccl->peers, &why)) zero_peers_end(&why, waited_for(nccl).text);
 }
 
 static void watch(ZeroComm *comm) {
@@ -116,13 +110,12 @@ static void watch(ZeroComm *comm) {
   NCCL_CHECK(nccl, ncclCommGetAsyncError(nccl->nccl, &error));
   if (error != ncclSuccess && error != ncclInProgress) fail(nccl, error, "asynchronous work");
   watch_peers(nccl);
-  if (seconds() - nccl->moved_on < nccl->limit) return;
+  const ZeroTransport *transport = zero_transport(comm);
+  const double moved_on = transport->waited_for != NULL ? transport->waited_since : nccl->moved_on;
+  if (zero_comm_seconds() - moved_on < nccl->limit) return;
   const ZeroReason what = waited_for(nccl);
-  if (nccl->control == NULL && strcmp(what.text, "nothing") == 0) return; // the model computes
-  zero_fatal(
-      "%s took more than %.0f s; a rank hangs, or the time is too short for this machine: set "
-      "ZERO_COMM_TIMEOUT=SECONDS",
-      what.text, nccl->limit);
+  if (transport->waited_for == NULL && strcmp(what.text, "nothing") == 0) return; // the model computes
+  zero_comm_too_long(what.text, nccl->limit);
 }
 
 // The communicator does not block: a call may still be in progress when it returns, and only afterwards is its work
@@ -160,7 +153,7 @@ static Operation *take_operation(Nccl *nccl, const char *name, size_t elements, 
   oldest->type = type;
   oldest->number = ++nccl->begun;
   oldest->under_way = 1;
-  nccl->moved_on = seconds();
+  nccl->moved_on = zero_comm_seconds();
   return oldest;
 }
 
@@ -396,30 +389,6 @@ static void finish_nccl(ZeroComm *comm) {
   CUDA_CHECK(state);
 }
 
-static void begin_control(ZeroComm *comm, const char *call) {
-  finish_nccl(comm);
-  nccl_of(comm)->control = call;
-  nccl_of(comm)->moved_on = seconds();
-}
-
-static void control_gather(ZeroComm *comm, const double *mine, double *all, const size_t *offsets) {
-  begin_control(comm, "control_gather (norms, losses)");
-  zero_messages_control_gather(comm, mine, all, offsets);
-  nccl_of(comm)->control = NULL;
-}
-
-static void control_collect(ZeroComm *comm, int from, const void *mine, void *out, size_t bytes) {
-  begin_control(comm, "control_collect (state to rank 0)");
-  zero_messages_control_collect(comm, from, mine, out, bytes);
-  nccl_of(comm)->control = NULL;
-}
-
-static void control_broadcast(ZeroComm *comm, void *data, size_t bytes) {
-  begin_control(comm, "control_broadcast");
-  zero_messages_control_broadcast(comm, data, bytes);
-  nccl_of(comm)->control = NULL;
-}
-
 // ---------------------------------------------------------------- the transport's life
 static void close_nccl(ZeroComm *comm) {
   Nccl *nccl = nccl_of(comm);
@@ -440,18 +409,6 @@ static void close_nccl(ZeroComm *comm) {
   zero_free(nccl);
 }
 
-static double time_limit(void) {
-  const double built_in = 600.0; // a checkpoint that rank 0 writes to a slow disk keeps the others waiting
-  const char *value = getenv("ZERO_COMM_TIMEOUT");
-  if (value == NULL || value[0] == '\0') return built_in;
-  char *end;
-  const double found = strtod(value, &end);
-  if (end == value || *end != '\0' || !(found > 0)) {
-    zero_fatal("ZERO_COMM_TIMEOUT: '%s' found; it is a number of seconds above 0", value);
-  }
-  return found;
-}
-
 // A stream whose work goes before the model's where both could run.
 static void create_stream(Nccl *nccl) {
   int least, greatest;
@@ -464,15 +421,16 @@ void zero_comm_nccl_init(ZeroComm *comm) {
   Nccl *nccl = (Nccl *)zero_malloc(sizeof *nccl, ZERO_MEM_OTHER);
   nccl->device = comm->device;
   nccl->staging.on_device = 1;
-  nccl->limit = time_limit();
-  nccl->moved_on = seconds();
+  nccl->comm = comm;
+  nccl->limit = zero_comm_time_limit();
+  nccl->moved_on = zero_comm_seconds();
   nccl->peers = zero_peers_create(comm);
   create_stream(nccl);
   for (int i = 0; i < OPERATIONS; i++) add_operation(nccl);
 
   ncclUniqueId id;
   if (comm->rank == 0) NCCL_CHECK(nccl, ncclGetUniqueId(&id));
-  ZERO_MPI(MPI_Bcast(&id, (int)sizeof id, MPI_BYTE, 0, zero_transport(comm)->world));
+  comm->control_broadcast(comm, &id, sizeof id);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   NCCL_SETTLE(nccl, ncclCommInitRankConfig(&nccl->nccl, comm->size, id, comm->rank, &config));
@@ -488,9 +446,7 @@ void zero_comm_nccl_init(ZeroComm *comm) {
   comm->gather_begin = gather_begin;
   comm->gather_finish = gather_finish;
   zero_messages_init(comm);
-  comm->control_gather = control_gather;
-  comm->control_collect = control_collect;
-  comm->control_broadcast = control_broadcast;
+  zero_transport(comm)->before_control = finish_nccl;
   zero_transport(comm)->watch = watch;
   comm->device->waiting_for = comm;
   comm->device->while_waiting = watch;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 // Looks, not seconds: had the whole job been stopped and gone on, the clock would count the pause.
@@ -45,17 +44,19 @@ static int out_of_action(char state) {
 }
 
 ZeroPeers *zero_peers_create(ZeroComm *comm) {
-  const MPI_Comm node = zero_transport(comm)->node;
-  Process mine = {(int)getpid(), comm->rank};
-  size_t count = (size_t)comm->node_size;
-  Process *all = zero_malloc(count * sizeof *all, ZERO_MEM_OTHER); // (node_size)
-  ZERO_MPI(MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, node));
+  enum { LEADER, PID, FIGURES };
+  const size_t ranks = (size_t)comm->size;
+  const int leader = zero_transport(comm)->leader;
+  const double mine[FIGURES] = {leader, getpid()};
+  double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
+  zero_comm_gather_each(comm, mine, FIGURES, all);
   ZeroPeers *peers = zero_malloc(sizeof *peers, ZERO_MEM_OTHER);
-  peers->peers = zero_malloc(count * sizeof *peers->peers, ZERO_MEM_OTHER);
-  peers->count = comm->node_size;
-  for (size_t i = 0; i < count; i++) {
+  peers->peers = zero_malloc(ranks * sizeof *peers->peers, ZERO_MEM_OTHER);
+  for (size_t r = 0; r < ranks; r++) {
+    const Process process = {(int)all[r * FIGURES + PID], (int)r};
+    if ((int)all[r * FIGURES + LEADER] != leader) continue;
     // Containers may have numbers of their own: then the peer's is not known here.
-    peers->peers[i] = (Peer){all[i], !out_of_action(process_state(all[i].pid)), 0};
+    peers->peers[peers->count++] = (Peer){process, !out_of_action(process_state(process.pid)), 0};
   }
   zero_free(all);
   return peers;
@@ -67,9 +68,7 @@ void zero_peers_free(ZeroPeers *peers) {
 }
 
 int zero_peers_lost(ZeroPeers *peers, ZeroReason *why) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  const double now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+  const double now = zero_comm_seconds();
   if (now - peers->looked < 1.0 / LOOKS_A_SECOND) return 0;
   peers->looked = now;
   for (int i = 0; i < peers->count; i++) {
@@ -83,4 +82,9 @@ int zero_peers_lost(ZeroPeers *peers, ZeroReason *why) {
     return 1;
   }
   return 0;
+}
+
+void zero_peers_end(const ZeroReason *why, const char *waited_for) {
+  zero_fatal("%s, and this rank waits for it in %s; look for what ended it, and start the job again", why->text,
+             waited_for);
 }

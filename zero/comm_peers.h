@@ -11,12 +11,17 @@ extern "C" {
 
 typedef struct ZeroPeers ZeroPeers;
 
-// Collective over the node's ranks.
+// Collective.
 ZeroPeers *zero_peers_create(ZeroComm *);
 void zero_peers_free(ZeroPeers *);
 // To be asked often while waiting: looks at most ten times a second. 1, with a sentence on which rank it is, when one
 // has been gone or stopped for some seconds in which this rank ran. A rank that is busy, however long, is not lost.
 int zero_peers_lost(ZeroPeers *, ZeroReason *why);
+// Ends all ranks for that reason.
+#if defined(__GNUC__)
+__attribute__((noreturn))
+#endif
+void zero_peers_end(const ZeroReason *why, const char *waited_for);
 
 #ifdef __cplusplus
 }

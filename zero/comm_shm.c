@@ -353,7 +353,7 @@ int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why) {
   shm->control_window = zero_window_create(comm, sizeof(Control));
   memset(control_of(shm, comm->rank), 0, offsetof(Control, slots)); // slots are written before they are read
   zero_ledger_add(ZERO_MEM_COMM, sizeof(Control), 1);
-  ZERO_MPI(MPI_Barrier(zero_transport(comm)->node)); // all are zero before anyone counts
+  ZERO_MPI(MPI_Barrier(zero_mpi_node(comm))); // all are zero before anyone counts
 
   zero_comm_take_over(comm, "shm", shm, close_shm);
   comm->alloc = alloc;

@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "comm_impl.h"
+#include "comm_mpi.h"
 
 #define ZERO_CACHE_LINE 64
 

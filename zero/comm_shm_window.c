@@ -33,7 +33,7 @@ static unsigned long long bytes_available(const char *directory) {
 }
 
 int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
-  MPI_Comm node = zero_transport(comm)->node;
+  MPI_Comm node = zero_mpi_node(comm);
   const char *directory = backing_directory();
   unsigned long long need = bytes, available = bytes_available(directory);
   ZERO_MPI(MPI_Allreduce(MPI_IN_PLACE, &need, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, node));
@@ -48,7 +48,7 @@ int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
 }
 
 ZeroWindow *zero_window_create(ZeroComm *comm, size_t bytes) {
-  MPI_Comm node = zero_transport(comm)->node;
+  MPI_Comm node = zero_mpi_node(comm);
   size_t ranks = (size_t)comm->node_size;
   ZeroWindow *window = calloc(1, sizeof(*window) + ranks * sizeof(window->base[0]));
   if (window == NULL) zero_fatal("no memory for a shared window of %d ranks", comm->node_size);

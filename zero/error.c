@@ -14,21 +14,26 @@
 // zero_fatal is called from everywhere, also where no communicator is at hand.
 static ZeroComm *fatal_comm;
 static int fatal_depth;
+static char fatal_message[1024];
 
 void zero_error_set_comm(ZeroComm *comm) {
   fatal_comm = comm;
 }
 
+const char *zero_error_message(void) {
+  return fatal_message;
+}
+
 void zero_fatal_at(const char *file, int line, const char *format, ...) {
   if (fatal_depth++ > 0) _exit(ZERO_EXIT_FAILED); // ending the job failed itself: nothing more can be done
   fflush(stdout);
-  char message[1024];
   va_list args;
   va_start(args, format);
-  vsnprintf(message, sizeof(message), format, args);
+  vsnprintf(fatal_message, sizeof(fatal_message), format, args);
   va_end(args);
   // One call, so that the lines of several ranks do not mix.
-  fprintf(stderr, "error: rank %d: %s:%d: %s\n", fatal_comm != NULL ? fatal_comm->rank : 0, file, line, message);
+  fprintf(stderr, "error: rank %d: %s:%d: %s\n", fatal_comm != NULL ? fatal_comm->rank : 0, file, line,
+          fatal_message);
   fflush(stderr);
   if (fatal_comm != NULL) fatal_comm->abort(fatal_comm, ZERO_EXIT_FAILED);
   exit(ZERO_EXIT_FAILED);
@@ -84,8 +89,7 @@ void zero_errors_check(ZeroErrors *errors, ZeroComm *comm) {
   }
   fflush(stdout);
   if (comm != NULL && comm->rank != failing) {
-    // The failing rank ends this one. Asleep, so that it gets the processor; with an end, in case it cannot.
-    for (unsigned left = ABORT_SECONDS; left > 0;) left = sleep(left);
+    comm->await_end(comm, ABORT_SECONDS); // the failing rank ends this one
     _exit(ZERO_EXIT_USAGE);
   }
   for (int i = 0; i < errors->count; i++) fprintf(stderr, "error: %s\n", errors->lines[i]);

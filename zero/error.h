@@ -23,6 +23,9 @@ __attribute__((noreturn, format(printf, 3, 4)))
 #endif
 void zero_fatal_at(const char *file, int line, const char *format, ...);
 
+// What zero_fatal was called with, for those who tell the other ranks; "" before.
+const char *zero_error_message(void);
+
 // A list of user errors, each one line without the leading "error: ". Zero-initialise it.
 typedef struct {
   char **lines;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <memory>
@@ -74,12 +75,23 @@ static void wait_for_ranks(MPI_Request *request, const char *call) {
   }
 }
 
+// A program that started without MPI, under mpirun or as one rank: MPI then serves the emulator alone.
+static void start_mpi(int nranks, const char *call) {
+  int running = 0, provided = 0;
+  MPI_Initialized(&running);
+  if (running) return;
+  if (nranks > 1 && getenv("OMPI_COMM_WORLD_SIZE") == NULL) {
+    cudaemu_nccl_fail("%s: the emulator's NCCL goes through MPI: start its ranks by mpirun", call);
+  }
+  if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS) {
+    cudaemu_nccl_fail("%s: MPI failed", call);
+  }
+  atexit([] { MPI_Finalize(); });
+}
+
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId id, int rank, ncclConfig_t *config) {
   const char *call = "ncclCommInitRank";
-  int running = 0;
-  MPI_Initialized(&running);
-  if (!running)
-    cudaemu_nccl_fail("%s: the emulator's NCCL goes through MPI, which is not running: MPI_Init first", call);
+  start_mpi(nranks, call);
   if (comm == NULL) cudaemu_nccl_fail("%s: the communicator is a null pointer", call);
   if (config != NULL && config->magic != NCCL_CONFIG_MAGIC) {
     cudaemu_nccl_fail("%s: the configuration was not set to NCCL_CONFIG_INITIALIZER", call);

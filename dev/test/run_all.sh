@@ -48,10 +48,16 @@ suite() { # suite NAME COMMAND…
 ranks() { # ranks NAME COMM NP PROGRAM ARGS…: a suite under mpirun
   local name=$1 comm=$2 np=$3
   shift 3
-  # One thread a rank: these programs leave the number of threads to the environment.
-  suite "$name, $np ranks, $comm" env OMP_NUM_THREADS=1 ZERO_COMM="$comm" scripts/run.sh "$np" "$@"
+  # One thread a rank: these programs leave the number of threads to the environment. tcp starts through a folder.
+  local start=
+  [ "$comm" = tcp ] && start=fs:$meeting
+  suite "$name, $np ranks, $comm" env OMP_NUM_THREADS=1 ZERO_COMM="$comm" ZERO_START="$start" scripts/run.sh "$np" "$@"
 }
 
+meeting=$(mktemp -d)
+trap 'rm -rf "$meeting"' EXIT
+tcp_ranks=(3)
+[ -n "$long" ] && tcp_ranks=(1 2 3 4)
 for program in "$build"/test_*; do
   name=$(basename "$program")
   [ -x "$program" ] || continue
@@ -61,6 +67,7 @@ for program in "$build"/test_*; do
       for comm in shm mpi; do
         for np in 1 2 3 4; do ranks "$name" $comm $np "$program"; done
       done
+      for np in "${tcp_ranks[@]}"; do ranks "$name" tcp "$np" "$program"; done
       ;;
     *) suite "$name" "$program" ;;
   esac

@@ -223,8 +223,8 @@ no_data() {
 # ---------------------------------------------------------------- what is accepted
 
 flags=(-i -j --tokenizer -e -o -b -t -d -x -k -l -u -q -c --beta1 --beta2 --eps --clip -v -m -s -g -z --zero-stage --dtype
-  --deterministic --stochastic-rounding --seed --threads --state-hash --help --version)
-ignored=(-f -w -ge -lg -pn -pr -pg -pi -ps -pf)
+  --deterministic --stochastic-rounding --seed --threads --state-hash -pi -pn -pr -pg -ps -pf --help --version)
+ignored=(-f -w -ge -lg)
 
 help_text() {
   for np in 1 2; do
@@ -242,7 +242,7 @@ version() {
 every_flag() {
   ends 0 ranks 2 shm -i train.bin -j val.bin --tokenizer tokenizer.bin -e L=1,H=2,C=32,T=32,V=80 -o all -b 2 -t 16 -d 128 -x 2 \
     -k linear -l 1e-3 -u 1 -q 0.1 -c 0.1 --beta1 0.8 --beta2 0.99 --eps 1e-7 --clip 0.5 -v 1 -m 2 -s 1 -g 2 -z 1 --zero-stage=2 \
-    --dtype fp32 --deterministic 1 --stochastic-rounding 1 --seed 9 --threads 1 --state-hash 1 &&
+    --dtype fp32 --deterministic 1 --stochastic-rounding 1 --seed 9 --threads 1 --state-hash 1 -pi mpi -pn 2 -pg 2 &&
     has "output" "$output" "run: 2 ranks x 1 threads | stage 2 | comm shm | fp32 | deterministic 1 | batch 8 = 2 x 2 x 2" &&
     has "output" "$output" "AdamW lr 0.001 betas 0.8 0.99 eps 1e-07 decay 0.1 clip 0.5 | linear, warmup 1 of 2 steps, final 0.1 | seed 9" &&
     has "output" "$output" "note: stochastic rounding has no effect in fp32" &&

@@ -237,7 +237,11 @@ deps_check() {
   stand_ins 0
   PATH="$work/fake:$PATH" "$deps" --check > log 2>&1
   is "exit code" $? 1 &&
-    is "output" "$(cat log)" "missing: $needed bible-kjv clang-format$venv" && is "calls of apt-get" "$(cat calls 2> /dev/null)" ""
+    is "output" "$(cat log)" "missing: $needed bible-kjv clang-format$venv" && is "calls of apt-get" "$(cat calls 2> /dev/null)" "" || return 1
+  PATH="$work/fake:$PATH" "$deps" --check --without-mpi > log 2>&1
+  local code=$?
+  is "exit code without MPI" $code 1 &&
+    is "output without MPI" "$(cat log)" "missing: $(sed 's/openmpi-bin libopenmpi-dev //' <<< "$needed") bible-kjv clang-format$venv"
 }
 
 deps_as_root() {
@@ -268,7 +272,7 @@ deps_as_user() {
 
 deps_bad_usage() {
   mkdir -p no_dpkg && ln -sf "$(command -v bash)" "$(command -v env)" no_dpkg/
-  fails 1 "'--bogus' found; the only option is --check" "$deps" --bogus &&
+  fails 1 "'--bogus' found; the options are --check and --without-mpi" "$deps" --bogus &&
     fails 1 "this is not Debian or Ubuntu" env PATH="$work/no_dpkg" "$deps"
 }
 
