@@ -125,8 +125,8 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
-  scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
+  scratch = max_size(scratch, attention_forward_scratch(0, m->B, m->T, C, NH, 1, m->type));
+  scratch = max_size(scratch, attention_backward_scratch(0, m->B, m->T, C, NH, 1, m->type));
   scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
