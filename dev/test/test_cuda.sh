@@ -169,16 +169,16 @@ waits() {
   done
 }
 
-# of_block FILE FLAG…: launches and copies that one block more makes in a micro-batch more, from models of 2 and 3 layers
-# and 2 and 4 micro-batches, as lines `COUNT NAME` in FILE. Flags end with that which the number of micro-batches follows.
+# of_block FILE UNIT FLAG…: launches and copies that one block more makes in a micro-batch more, from models of 2 and 3 layers
+# and 2 and 4 micro-batches, as lines `COUNT NAME` in FILE. The last flag is given the number of micro-batches times UNIT.
 of_block() {
-  local file=$1 layers micro sign found
-  shift
+  local file=$1 unit=$2 layers micro sign found
+  shift 2
   : > "$file.all"
   for layers in 2 3; do
     for micro in 2 4; do
       sign=$(((2 * layers - 5) * (micro - 3)))
-      found=$(counted launch copy -- 1 self -e "L=$layers,H=2,C=64,T=32,V=72" "$@" $((micro * step_tokens)))
+      found=$(counted launch copy -- 1 self -e "L=$layers,H=2,C=64,T=32,V=72" "$@" $((micro * unit)))
       is "exit code, L $layers: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
       awk -v sign=$sign '{ print sign * $3 / 2, $2 }' <<< "$found" >> "$file.all"
     done
@@ -190,8 +190,8 @@ of_block() {
 # of dev/NOTES.md, "Launches per block". 128 rows: with fewer the bias gradients need one pass, not two.
 launches() {
   local row forward both
-  step_tokens=1 of_block "$work/forward" "$@" -b 4 -j "$work/train.bin" -x 0 -v 1 -m || return 1
-  step_tokens=128 of_block "$work/both" "$@" -b 4 -x 1 -d || return 1
+  of_block "$work/forward" 1 "$@" -b 4 -j "$work/train.bin" -x 0 -v 1 -m || return 1
+  of_block "$work/both" 128 "$@" -b 4 -x 1 -d || return 1
   forward=$(awk '{ sum += $1 } END { print sum + 0 }' "$work/forward")
   both=$(awk '{ sum += $1 } END { print sum + 0 }' "$work/both")
   echo "launches per block, $*: forward $(tr '\n' ' ' < "$work/forward")| both $(tr '\n' ' ' < "$work/both")"
@@ -236,9 +236,9 @@ if [ "$long" = --long ]; then
   # Through mpi: 14 messages of a reduction each way, at stage 3 24 more of gathers, else 14 in a step, of parameters.
   test_case "cuda: waits in a micro-step, every stage" waits "2 nccl 0 0 6" "2 nccl 2 0 8" "2 mpi 0 14 18" "2 mpi 1 14 18" \
     "2 mpi 2 14 18" "2 mpi 3 38 4"
-  for flags_of in "--dtype fp32" "--dtype bf16" "--dtype bf16 --deterministic 0 -r 0"; do
-    read -ra flags <<< "$flags_of"
-    test_case "cuda: launches per block, $flags_of" launches "${flags[@]}"
+  for row in "--dtype fp32" "--dtype bf16" "--dtype bf16 --deterministic 0 -r 0"; do
+    read -ra row_flags <<< "$row"
+    test_case "cuda: launches per block, $row" launches "${row_flags[@]}"
   done
   for name in test_ops test_ops_attention test_device; do
     test_case "cuda: $name under ASan and UBSan" sanitized "$build-emu-asan" $name

@@ -146,14 +146,14 @@ copy cudaMemsetAsync 2
 drain cudaDeviceSynchronize 1
 drain cudaFree 1'
   rm -f counts && run_bug plain slot_reused 0 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts
-  is "exit code" $code 0 && is "counts" "$(cat counts)" "$tail
+  is "exit code" "$code" 0 && is "counts" "$(cat counts)" "$tail
 drain cudaMemcpyAsync 1
 drain cudaStreamSynchronize 1" || return 1
   rm -f counts && run_bug plain slot_reused 1 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts
-  is "exit code" $code 0 && is "counts with the bug" "$(cat counts)" "$tail
+  is "exit code" "$code" 0 && is "counts with the bug" "$(cat counts)" "$tail
 drain cudaMemcpyAsync 1" || return 1
   rm -f counts && run_bug plain missing_event 0 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts ZERO_EMU_COUNTS_FROM=copy
-  is "exit code" $code 0 && is "counts from a kernel on" "$(cat counts)" "copy cudaMemcpyAsync 1
+  is "exit code" "$code" 0 && is "counts from a kernel on" "$(cat counts)" "copy cudaMemcpyAsync 1
 drain cudaMemcpyAsync 1
 drain cudaStreamSynchronize 1
 launch copy 1"
