@@ -125,6 +125,45 @@ static ZeroConfig base_config(const Test *test) {
   return zero;
 }
 
+// ---------------------------------------------------------------- micro-batches of the host
+
+static MicroBatches *new_batches(Test *test, size_t B, size_t T, size_t pending) {
+  return micro_batches_create(test->device, 2 * B * T, B * T, pending);
+}
+
+// inputs, targets (N) to the device: (2, N) there.
+static const int *send(MicroBatches *batches, const int *inputs, const int *targets, size_t N) {
+  int *host = micro_batches_fill(batches);
+  memcpy(host, inputs, N * sizeof(int));
+  memcpy(host + N, targets, N * sizeof(int));
+  return micro_batches_send(batches);
+}
+
+// The summed loss; logits (B*T, V) of the host.
+static double forward(GPT2 *m, MicroBatches *batches, const int *inputs, const int *targets, size_t B, size_t T,
+                      float *logits) {
+  ZeroDevice *device = m->device;
+  size_t N = B * T, bytes = N * m->config.vocab_size * sizeof(float);
+  float *result = (float *)device->alloc(device, bytes, ZERO_MEM_OTHER);
+  const int *sent = send(batches, inputs, targets, N);
+  gpt2_forward(m, sent, sent + N, B, T, result);
+  device->to_host(device, logits, result, bytes);
+  device->free(device, result);
+  double sum = 0.0;
+  micro_batches_take_losses(batches, m->losses, N, &sum);
+  micro_batches_finish(batches);
+  return sum;
+}
+
+// *sum, the summed loss, is known after micro_batches_finish.
+static void forward_backward(GPT2 *m, MicroBatches *batches, const int *inputs, const int *targets, size_t B,
+                             size_t T, size_t num_targets, double *sum) {
+  size_t N = B * T;
+  const int *sent = send(batches, inputs, targets, N);
+  gpt2_forward_backward(m, sent, sent + N, B, T, num_targets);
+  micro_batches_take_losses(batches, m->losses, N, sum);
+}
+
 // ---------------------------------------------------------------- one batch: logits, loss, gradients
 
 // reference: (layers, count) of tensor t. The key bias is bounded by the gradient of the key weights.
@@ -170,18 +209,21 @@ static void check_batch_results(Test *test, const char *path, const Batch *batch
   open_model(test, &m, path, batch->B, batch->T, &zero);
   size_t N = batch->B * batch->T, V = m.config.vocab_size;
   float *logits = (float *)allocate(N * V, sizeof(float));
-  double loss = gpt2_forward(&m, batch->inputs, batch->targets, batch->B, batch->T, logits) / (double)N;
+  MicroBatches *batches = new_batches(test, batch->B, batch->T, 1);
+  double loss = forward(&m, batches, batch->inputs, batch->targets, batch->B, batch->T, logits) / (double)N;
   double distance = largest_difference(logits, batch->logits, N * V);
   check(test, distance <= LOGITS_BOUND, "%s logits: largest difference %.2e", batch->name, distance);
   check(test, near(loss, batch->loss, LOSS_BOUND), "%s loss %.9g, expected %.9g", batch->name, loss, batch->loss);
 
   // The sampler's path gives the same row.
-  gpt2_next_logits(&m, batch->inputs, batch->T - 1, batch->T, logits);
+  gpt2_next_logits(&m, send(batches, batch->inputs, batch->targets, N), batch->T - 1, batch->T, logits);
   distance = largest_difference(logits, batch->logits + (batch->T - 2) * V, V);
   check(test, distance <= LOGITS_BOUND, "%s next-token logits: largest difference %.2e", batch->name, distance);
 
   zero_micro_begin(m.engine, 0, 1);
-  loss = gpt2_forward_backward(&m, batch->inputs, batch->targets, batch->B, batch->T, N) / (double)N;
+  forward_backward(&m, batches, batch->inputs, batch->targets, batch->B, batch->T, N, &loss);
+  micro_batches_finish(batches);
+  loss /= (double)N;
   check(test, near(loss, batch->loss, LOSS_BOUND), "%s training loss %.9g, expected %.9g", batch->name, loss,
         batch->loss);
   ZeroNorm norm = zero_norm(m.engine);
@@ -191,6 +233,7 @@ static void check_batch_results(Test *test, const char *path, const Batch *batch
   }
   zero_skip(m.engine);
   zero_free(logits);
+  micro_batches_destroy(batches);
   gpt2_destroy(&m);
 }
 
@@ -249,16 +292,19 @@ static void run_training(Test *test, GPT2 *m, const Fixture *f, const char *run,
   snprintf(name, sizeof name, "%stargets", run);
   const int32_t *targets = fixture_i32(f, name, NULL);
   double *micro = (double *)allocate(steps_per_rank, sizeof(double));
+  MicroBatches *batches = new_batches(test, B, T, steps_per_rank);
   for (size_t step = 0; step < STEPS; step++) {
     for (size_t k = 0; k < steps_per_rank; k++) {
       size_t at = ((step * A) + k * ranks + (size_t)test->comm->rank) * B * T;
       zero_micro_begin(m->engine, (int)k, k + 1 == steps_per_rank);
-      micro[k] = gpt2_forward_backward(m, inputs + at, targets + at, B, T, A * B * T);
+      forward_backward(m, batches, inputs + at, targets + at, B, T, A * B * T, &micro[k]);
     }
+    micro_batches_finish(batches);
     losses[step] = zero_sum_ordered(m->engine, micro, (int)steps_per_rank) / (double)(A * B * T);
     ZeroStep done = zero_step(m->engine, STEP_LR);
     if (norms) norms[step] = done.norm;
   }
+  micro_batches_destroy(batches);
   zero_free(micro);
 }
 
@@ -314,7 +360,8 @@ static void check_half_batch(Test *test, const char *path, const Fixture *truth,
   const int32_t *inputs = fixture_i32(truth, "inputs", NULL), *targets = fixture_i32(truth, "targets", NULL);
   size_t N = B * T, V = c->vocab_size;
   float *logits = (float *)allocate(N * V, sizeof(float));
-  gpt2_forward(&m, inputs, targets, B, T, logits);
+  MicroBatches *batches = new_batches(test, B, T, 1);
+  forward(&m, batches, inputs, targets, B, T, logits);
   double distance = relative_l2(logits, fixture_f32(truth, "logits", NULL), N * V);
   double bound = HALF_RIVAL * fixture_f64(rival, "distance/logits", NULL)[0];
   check(test, distance <= bound, "%s %s logits: distance %.2e, bound %.2e", path, type_name, distance, bound);
@@ -322,7 +369,10 @@ static void check_half_batch(Test *test, const char *path, const Fixture *truth,
   zero_free(logits);
 
   zero_micro_begin(m.engine, 0, 1);
-  gpt2_forward_backward(&m, inputs, targets, B, T, N);
+  double loss = 0.0;
+  forward_backward(&m, batches, inputs, targets, B, T, N, &loss);
+  micro_batches_finish(batches);
+  micro_batches_destroy(batches);
   ZeroNorm norm = zero_norm(m.engine);
   check(test, !norm.overflow, "%s %s: the gradients overflow", path, type_name);
   for (int i = 0; i < GPT2_NUM_TENSORS; i++) {
@@ -427,13 +477,18 @@ static void check_losses(Test *test, const char *path, const Batch *batch, const
   GPT2 m;
   size_t N = batch->B * batch->T;
   open_model(test, &m, path, batch->B, batch->T, zero);
+  MicroBatches *batches = new_batches(test, batch->B, batch->T, 1);
   for (int step = 0; step < LLMC_STEPS; step++) {
     zero_micro_begin(m.engine, 0, 1);
-    double loss = gpt2_forward_backward(&m, batch->inputs, batch->targets, batch->B, batch->T, N) / (double)N;
+    double loss = 0.0;
+    forward_backward(&m, batches, batch->inputs, batch->targets, batch->B, batch->T, N, &loss);
+    micro_batches_finish(batches);
+    loss /= (double)N;
     zero_step(m.engine, STEP_LR);
     int ok = bound == LLMC_BOUND ? fabs(loss - losses[step]) <= bound : near(loss, losses[step], bound);
     check(test, ok, "%s, %s: loss %d is %.9g, expected %.9g", batch->name, setting, step, loss, losses[step]);
   }
+  micro_batches_destroy(batches);
   gpt2_destroy(&m);
 }
 

@@ -14,6 +14,7 @@
 #include "llmc/gpt2_config.h"
 #include "llmc/gpt2_export.h"
 #include "llmc/gpt2_weights.h"
+#include "llmc/micro_batches.h"
 #include "llmc/ops.h"
 #include "llmc/random.h"
 #include "llmc/sampler.h"
@@ -65,12 +66,8 @@ typedef struct {
   float *meanf, *rstdf; // (N)
   void *dres, *dtmp, *dwide; // (N, C), (N, C), (N, 4C) gradients on their way down
   float *losses;             // (N)
+  float *logits;             // (V) for sampling; NULL where the host's memory will do
   void *scratch;
-
-  // Where the device's memory is not the host's: copies of what passes between them, else NULL.
-  int *tokens, *targets; // (B, T) on the device
-  float *logits;         // (V) on the device, for sampling
-  float *host_losses;    // (N)
 } GPT2;
 
 typedef struct {
@@ -120,6 +117,7 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   m->dtmp = carve(arena, N * row);
   m->dwide = carve(arena, N * 4 * row);
   m->losses = (float *)carve(arena, stat);
+  m->logits = m->device->host_memory ? NULL : (float *)carve(arena, c->vocab_size * sizeof(float));
 
   size_t scratch = encoder_backward_scratch(m->B, m->T, C);
   scratch = max_size(scratch, layernorm_backward_scratch(N, C));
@@ -127,8 +125,8 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
-  scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
+  scratch = max_size(scratch, attention_forward_scratch(0, m->B, m->T, C, NH, 1, m->type));
+  scratch = max_size(scratch, attention_backward_scratch(0, m->B, m->T, C, NH, 1, m->type));
   scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
@@ -194,25 +192,11 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, i
   arena.base = (char *)m->activations;
   arena.used = 0;
   carve_activations(m, &arena);
-  m->host_losses = m->losses;
-  if (!device->host_memory) {
-    m->tokens = (int *)device->alloc(device, B * T * sizeof(int), ZERO_MEM_ACTIVATIONS);
-    m->targets = (int *)device->alloc(device, B * T * sizeof(int), ZERO_MEM_ACTIVATIONS);
-    m->logits = (float *)device->alloc(device, config->vocab_size * sizeof(float), ZERO_MEM_ACTIVATIONS);
-    m->host_losses = (float *)device->alloc_host(device, B * T * sizeof(float), ZERO_MEM_OTHER);
-  }
 }
 
 static void gpt2_destroy(GPT2 *m) {
-  ZeroDevice *device = m->device;
   zero_destroy(m->engine);
-  if (!device->host_memory) {
-    device->free(device, m->tokens);
-    device->free(device, m->targets);
-    device->free(device, m->logits);
-    device->free_host(device, m->host_losses);
-  }
-  device->free(device, m->activations);
+  m->device->free(m->device, m->activations);
   zero_free(m->blocks);
 }
 
@@ -310,14 +294,7 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
                  OPS_NO_GELU, m->type, s);
 }
 
-// The host's tokens where the kernels can read them: themselves, or in `copy` on the device.
-static const int *on_device(GPT2 *m, int *copy, const int *host, size_t count) {
-  if (m->device->host_memory) return host;
-  m->device->from_host(m->device, copy, host, count * sizeof(int));
-  return copy;
-}
-
-// tokens (B, T), on the device, up to the final LayerNorm, m->lnf (B*T, C). Leaves the embeddings held: the head
+// tokens (B, T) up to the final LayerNorm, m->lnf (B*T, C). Leaves the embeddings held: the head
 // needs them next. Returns their flat buffer.
 static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   ZeroEngine *e = m->engine;
@@ -343,31 +320,14 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   return embeddings;
 }
 
-// Sum of the losses of all rows, in row order.
-static double sum_losses(GPT2 *m, size_t N) {
-  if (!m->device->host_memory) m->device->to_host(m->device, m->host_losses, m->losses, N * sizeof(float));
-  double sum = 0.0;
-  for (size_t n = 0; n < N; n++) sum += (double)m->host_losses[n];
-  return sum;
-}
-
-// Evaluation: the summed loss of a micro-batch. tokens, targets (B, T) and logits (B*T, V), or NULL, are the host's.
-static double gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T, float *logits) {
+// Evaluation: tokens, targets (B, T) to m->losses and logits (B*T, V), which may be NULL.
+static void gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, on_device(m, m->tokens, tokens, B * T), B, T);
+  const void *embeddings = gpt2_trunk(m, tokens, B, T);
   OpsGrad none = {NULL, ZERO_F32, 0};
-  ZeroDevice *device = m->device;
-  size_t logit_bytes = logits ? B * T * c->vocab_size * sizeof(float) : 0;
-  float *result = device->host_memory ? logits : (float *)device->alloc(device, logit_bytes, ZERO_MEM_OTHER);
-  lm_head_loss(m->losses, NULL, none, result, m->lnf, param(m, embeddings, 0, GPT2_WTE),
-               on_device(m, m->targets, targets, B * T), 0.0f, B * T, c->channels, c->vocab_size,
-               c->padded_vocab_size, m->type, m->scratch, m->device->stream);
+  lm_head_loss(m->losses, NULL, none, logits, m->lnf, param(m, embeddings, 0, GPT2_WTE), targets, 0.0f, B * T,
+               c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
-  if (result != logits) {
-    device->to_host(device, logits, result, logit_bytes);
-    device->free(device, result);
-  }
-  return sum_losses(m, B * T);
 }
 
 // ----------------------------------------------------------------------------
@@ -405,16 +365,15 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                      a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
 
-// Forward and backward of one micro-batch, tokens and targets (B, T) of the host; every target counts 1/num_targets.
-// Returns the summed loss.
-// The tied embedding is opened at the head and closed after the embedding's own backward: it travels once.
-static double gpt2_forward_backward(GPT2 *m, const int *host_tokens, const int *host_targets, size_t B, size_t T,
-                                    size_t num_targets) {
+// Forward and backward of one micro-batch, tokens and targets (B, T), to m->losses; every target counts
+// 1/num_targets. The tied embedding is opened at the head and closed after the embedding's own backward: it travels
+// once.
+static void gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T,
+                                  size_t num_targets) {
   const GPT2Config *c = &m->config;
   ZeroEngine *e = m->engine;
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = c->channels;
-  const int *tokens = on_device(m, m->tokens, host_tokens, N), *targets = on_device(m, m->targets, host_targets, N);
   const void *embeddings = gpt2_trunk(m, tokens, B, T);
   zero_gather(e, m->final_unit);
   float grad_scale = zero_loss_scale(e) / (float)num_targets;
@@ -445,14 +404,13 @@ static double gpt2_forward_backward(GPT2 *m, const int *host_tokens, const int *
   encoder_backward(dwte, grad(m, ge, 0, GPT2_WPE), m->dres, tokens, B, T, C, c->padded_vocab_size, c->max_seq_len,
                    m->type, m->scratch, s);
   zero_grad_done(e, 0);
-  return sum_losses(m, N);
 }
 
-// The logits (V) of token `used` - 1 of a context of T tokens; what stands behind it does not count. All ranks take
-// part.
+// The logits (V), on the host, of token `used` - 1 of a context of T tokens; what stands behind it does not count.
+// All ranks take part.
 static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, on_device(m, m->tokens, tokens, T), 1, T);
+  const void *embeddings = gpt2_trunk(m, tokens, 1, T);
   const char *row = (const char *)m->lnf + (used - 1) * c->channels * zero_type_size(m->type);
   float *result = m->device->host_memory ? logits : m->logits;
   lm_head_logits(result, row, param(m, embeddings, 0, GPT2_WTE), 1, c->channels, c->vocab_size, c->padded_vocab_size,
@@ -470,7 +428,7 @@ typedef struct {
   Trainer trainer;
   GPT2Config config;
   GPT2 model;
-  int *inputs, *targets; // (B, T)
+  MicroBatches *batches; // inputs and targets, (2, B, T)
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
 } Run;
 
@@ -483,16 +441,20 @@ static size_t min_size(size_t a, size_t b) {
 static TrainerWork forward_backward(void *run, size_t step) {
   Run *r = (Run *)run;
   const Setup *s = &r->trainer.setup;
-  size_t ranks = (size_t)s->comm->size, tokens = s->sequences * s->T;
+  size_t ranks = (size_t)s->comm->size, tokens = s->sequences * s->T, N = s->B * s->T;
   for (size_t k = 0; k < s->micro_steps; k++) {
     size_t micro_batch = k * ranks + (size_t)s->comm->rank;
+    int *inputs = micro_batches_fill(r->batches);
     for (size_t b = 0; b < s->B; b++) {
       size_t window = (s->options.overfit ? 0 : step * s->sequences) + micro_batch * s->B + b;
-      dataloader_train_window(s->train, window, r->inputs + b * s->T, r->targets + b * s->T);
+      dataloader_train_window(s->train, window, inputs + b * s->T, inputs + N + b * s->T);
     }
+    const int *sent = micro_batches_send(r->batches);
     zero_micro_begin(r->model.engine, (int)k, k + 1 == s->micro_steps);
-    r->micro_losses[k] = gpt2_forward_backward(&r->model, r->inputs, r->targets, s->B, s->T, tokens);
+    gpt2_forward_backward(&r->model, sent, sent + N, s->B, s->T, tokens);
+    micro_batches_take_losses(r->batches, r->model.losses, N, &r->micro_losses[k]);
   }
+  micro_batches_finish(r->batches);
   const GPT2Config *c = &r->config;
   double flops_per_token =
       6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)s->T;
@@ -507,7 +469,7 @@ static TrainerWork forward_backward(void *run, size_t step) {
 // micro-batches, and rows past the end count for nothing.
 static double validate(Run *r, size_t *windows_seen) {
   const Setup *s = &r->trainer.setup;
-  size_t ranks = (size_t)s->comm->size, windows = dataloader_windows(s->val);
+  size_t ranks = (size_t)s->comm->size, N = s->B * s->T, windows = dataloader_windows(s->val);
   size_t micro_batches = (windows + s->B - 1) / s->B;
   if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
   windows = min_size(windows, micro_batches * s->B);
@@ -515,8 +477,9 @@ static double validate(Run *r, size_t *windows_seen) {
   double *losses = (double *)zero_malloc(rounds * sizeof(double), ZERO_MEM_OTHER);
   for (size_t k = 0; k < rounds; k++) {
     size_t window = (k * ranks + (size_t)s->comm->rank) * s->B;
+    int *host = micro_batches_fill(r->batches);
     for (size_t b = 0; b < s->B; b++) {
-      int *inputs = r->inputs + b * s->T, *targets = r->targets + b * s->T;
+      int *inputs = host + b * s->T, *targets = inputs + N;
       if (window + b < windows) {
         dataloader_window(s->val, window + b, inputs, targets);
       } else {
@@ -524,8 +487,11 @@ static double validate(Run *r, size_t *windows_seen) {
         for (size_t t = 0; t < s->T; t++) targets[t] = OPS_IGNORE;
       }
     }
-    losses[k] = gpt2_forward(&r->model, r->inputs, r->targets, s->B, s->T, NULL);
+    const int *sent = micro_batches_send(r->batches);
+    gpt2_forward(&r->model, sent, sent + N, s->B, s->T, NULL);
+    micro_batches_take_losses(r->batches, r->model.losses, N, &losses[k]);
   }
+  micro_batches_finish(r->batches);
   double sum = zero_sum_ordered(r->model.engine, losses, (int)rounds);
   zero_free(losses);
   *windows_seen = windows;
@@ -539,15 +505,15 @@ static void sample(void *run) {
   enum { ROUND = 64 }; // context lengths are multiples of it, so that few shapes occur
   size_t V = r->config.vocab_size, length = 1, total = (size_t)s->options.sample_tokens;
   int *text = (int *)zero_malloc((total + 1) * sizeof(int), ZERO_MEM_OTHER);
-  int *context = (int *)zero_malloc(s->T * sizeof(int), ZERO_MEM_OTHER);
   float *logits = (float *)zero_malloc(V * sizeof(float), ZERO_MEM_OTHER);
   int eot = s->tokenizer ? tokenizer_eot(s->tokenizer) : (int)V - 1;
   text[0] = eot >= 0 && eot < (int)V ? eot : 0; // a tokenizer may have none
   for (; length <= total; length++) {
     size_t first = length > s->T ? length - s->T : 0, used = length - first;
     size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, s->T); // later rows are not seen by the last one
+    int *context = micro_batches_fill(r->batches);
     for (size_t t = 0; t < padded; t++) context[t] = t < used ? text[first + t] : 0;
-    gpt2_next_logits(&r->model, context, used, padded, logits);
+    gpt2_next_logits(&r->model, micro_batches_send(r->batches), used, padded, logits);
     text[length] = sample_softmax(logits, V, random_uniform(&r->trainer.progress.sample_state));
   }
   if (trainer_main_rank(&r->trainer)) {
@@ -565,7 +531,6 @@ static void sample(void *run) {
     fflush(stdout);
   }
   zero_free(text);
-  zero_free(context);
   zero_free(logits);
 }
 
@@ -666,8 +631,8 @@ static void start_run(Run *r, GPT2Weights *weights) {
   Trainer *t = &r->trainer;
   const Setup *s = &t->setup;
   trainer_begin(t, s->train ? dataloader_windows(s->train) : 0);
-  r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
-  r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
+  const size_t validating = 16; // micro-batches whose losses are read together there, at least
+  r->batches = micro_batches_create(t->device, 2 * s->B * s->T, s->B * s->T, max_size(s->micro_steps, validating));
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   gpt2_create(&r->model, &r->config, s->B, s->T, (int)s->options.recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;
@@ -688,8 +653,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
 static void end_run(Run *r) {
   trainer_end(&r->trainer);
   gpt2_destroy(&r->model);
-  zero_free(r->inputs);
-  zero_free(r->targets);
+  micro_batches_destroy(r->batches);
   zero_free(r->micro_losses);
   setup_free(&r->trainer.setup);
 }

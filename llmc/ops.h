@@ -121,7 +121,8 @@ typedef struct {
 // T x T scores are never stored. qkv holds q, k, v of a row side by side, heads inside each.
 // causal 0: every position sees every position of its sequence. `lengths` NULL: all T; else keys from
 // lengths[b] on are masked and rows from there on give 0. CUDA: heads of at most 128 channels.
-size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH);
+// The scratch for B and T serves smaller ones too. has_lengths: whether `lengths` will be given.
+size_t attention_forward_scratch(int has_lengths, size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type);
 void attention_forward(void *out,          // (B, T, C)
                        float *lse,         // (B, NH, T) log-sum-exp of the scaled scores
                        const void *qkv,    // (B, T, 3C)
@@ -129,7 +130,8 @@ void attention_forward(void *out,          // (B, T, C)
                        size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
                        ZeroStream stream);
 
-size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH);
+size_t attention_backward_scratch(int has_lengths, size_t B, size_t T, size_t C, size_t NH, int causal,
+                                  ZeroType type);
 void attention_backward(void *dqkv,                          // (B, T, 3C)
                         const void *dout, const void *out,   // (B, T, C)
                         const float *lse,                    // (B, NH, T)

@@ -27,6 +27,9 @@ const char *zero_type_name(ZeroType type);
 // An ordered queue of work. The CPU has one implicit queue: NULL.
 typedef struct ZeroStreamImpl *ZeroStream;
 
+// A point in a device's queue that the host can wait for. The CPU, which is never behind, has none: NULL.
+typedef struct ZeroEventImpl *ZeroEvent;
+
 // Hyperparameters of one AdamW step. Decoupled weight decay: Loshchilov & Hutter, arXiv 1711.05101,
 // algorithm 2; bias correction as in PyTorch's torch.optim.AdamW.
 typedef struct {
@@ -97,6 +100,17 @@ struct ZeroDevice {
   // The same between the host and the device, after the work queued so far; they return when it is done.
   void (*to_host)(ZeroDevice *, void *host, const void *src, size_t bytes);
   void (*from_host)(ZeroDevice *, void *dst, const void *host, size_t bytes);
+  // The same, queued: they return at once. The host's side must be memory of alloc_host, and belongs to the copy
+  // until an event recorded after it has been waited for, or synchronize: not to be written, nor, of to_host_async,
+  // read.
+  void (*to_host_async)(ZeroDevice *, void *host, const void *src, size_t bytes);
+  void (*from_host_async)(ZeroDevice *, void *dst, const void *host, size_t bytes);
+  // Events. event_record: the event stands behind everything queued so far, wherever it stood before. event_wait
+  // returns when the device has got there; at once for an event that was never recorded.
+  ZeroEvent (*event_create)(ZeroDevice *);
+  void (*event_destroy)(ZeroDevice *, ZeroEvent);
+  void (*event_record)(ZeroDevice *, ZeroEvent);
+  void (*event_wait)(ZeroDevice *, ZeroEvent);
   // Returns when everything queued so far is done.
   void (*synchronize)(ZeroDevice *);
   // The most bytes that were in use on the device, by all processes and the driver itself, as seen at each new peak

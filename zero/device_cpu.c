@@ -49,6 +49,15 @@ static void cpu_synchronize(ZeroDevice *device) {
   (void)device;
 }
 
+static ZeroEvent cpu_event_create(ZeroDevice *device) {
+  (void)device;
+  return NULL;
+}
+
+static void cpu_event_nothing(ZeroDevice *device, ZeroEvent event) {
+  (void)device, (void)event;
+}
+
 static size_t cpu_in_use_peak(ZeroDevice *device) {
   (void)device;
   return 0;
@@ -220,6 +229,12 @@ ZeroDevice *zero_device_cpu(void) {
                          .copy = cpu_copy,
                          .to_host = cpu_copy,
                          .from_host = cpu_copy,
+                         .to_host_async = cpu_copy,
+                         .from_host_async = cpu_copy,
+                         .event_create = cpu_event_create,
+                         .event_destroy = cpu_event_nothing,
+                         .event_record = cpu_event_nothing,
+                         .event_wait = cpu_event_nothing,
                          .synchronize = cpu_synchronize,
                          .in_use_peak = cpu_in_use_peak,
                          .add = cpu_add,

@@ -119,17 +119,68 @@ static void cuda_copy(ZeroDevice *device, void *dst, const void *src, size_t byt
   CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream_of(device)));
 }
 
-static void cuda_synchronize(ZeroDevice *device) {
-  cudaError_t state = cudaErrorNotReady;
-  if (device->while_waiting == NULL) {
-    state = cudaStreamSynchronize(stream_of(device));
-  } else {
-    while ((state = cudaStreamQuery(stream_of(device))) == cudaErrorNotReady) {
-      device->while_waiting(device->waiting_for);
-      sched_yield();
-    }
+// ---------------------------------------------------------------- waiting
+// Asks until the answer is no longer that work is under way; the transport looks after its peers in between.
+template <typename Ask>
+static void wait_watching(ZeroDevice *device, Ask ask) {
+  cudaError_t state;
+  while ((state = ask()) == cudaErrorNotReady) {
+    device->while_waiting(device->waiting_for);
+    sched_yield();
   }
   CUDA_CHECK(state);
+}
+
+static void cuda_synchronize(ZeroDevice *device) {
+  const cudaStream_t stream = stream_of(device);
+  if (device->while_waiting == NULL) {
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+  } else {
+    wait_watching(device, [stream] { return cudaStreamQuery(stream); });
+  }
+}
+
+static ZeroEvent cuda_event_create(ZeroDevice *) {
+  cudaEvent_t event;
+  CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return (ZeroEvent)event;
+}
+
+static void cuda_event_destroy(ZeroDevice *, ZeroEvent event) {
+  CUDA_CHECK(cudaEventDestroy((cudaEvent_t)event));
+}
+
+static void cuda_event_record(ZeroDevice *device, ZeroEvent event) {
+  CUDA_CHECK(cudaEventRecord((cudaEvent_t)event, stream_of(device)));
+}
+
+static void cuda_event_wait(ZeroDevice *device, ZeroEvent handle) {
+  const cudaEvent_t event = (cudaEvent_t)handle;
+  if (device->while_waiting == NULL) {
+    CUDA_CHECK(cudaEventSynchronize(event));
+  } else {
+    wait_watching(device, [event] { return cudaEventQuery(event); });
+  }
+}
+
+// ---------------------------------------------------------------- copies between host and device
+// CUDA would copy from and to other memory too, but make the host wait for it without a word.
+static void check_page_locked(const void *host, const char *call) {
+  cudaPointerAttributes attributes;
+  CUDA_CHECK(cudaPointerGetAttributes(&attributes, host));
+  if (attributes.type != cudaMemoryTypeHost) {
+    zero_fatal("%s: %p is not page-locked memory of the host: take it from alloc_host", call, host);
+  }
+}
+
+static void cuda_to_host_async(ZeroDevice *device, void *host, const void *src, size_t bytes) {
+  check_page_locked(host, "to_host_async");
+  CUDA_CHECK(cudaMemcpyAsync(host, src, bytes, cudaMemcpyDeviceToHost, stream_of(device)));
+}
+
+static void cuda_from_host_async(ZeroDevice *device, void *dst, const void *host, size_t bytes) {
+  check_page_locked(host, "from_host_async");
+  CUDA_CHECK(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, stream_of(device)));
 }
 
 static void cuda_to_host(ZeroDevice *device, void *host, const void *src, size_t bytes) {
@@ -353,6 +404,12 @@ ZeroDevice *zero_device_cuda(ZeroComm *comm) {
   device->copy = cuda_copy;
   device->to_host = cuda_to_host;
   device->from_host = cuda_from_host;
+  device->to_host_async = cuda_to_host_async;
+  device->from_host_async = cuda_from_host_async;
+  device->event_create = cuda_event_create;
+  device->event_destroy = cuda_event_destroy;
+  device->event_record = cuda_event_record;
+  device->event_wait = cuda_event_wait;
   device->synchronize = cuda_synchronize;
   device->in_use_peak = cuda_in_use_peak;
   device->add = cuda_add;

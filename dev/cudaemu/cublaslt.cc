@@ -1,6 +1,7 @@
 // cuBLASLt's descriptors and checks. What the library would refuse is refused here; the work is gemm.cc's.
 #include <cstdlib>
 
+#include "count.h"
 #include "gemm.h"
 #include "memory.h"
 #include "report.h"
@@ -348,6 +349,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                       cudaemu_memory_type(workspace, &room) != cudaMemoryTypeDevice || room < workspace_bytes))) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
+  cudaemu_count("launch", "cublasLtMatmul");
   cudaemu_stream_put(stream, [product, workspace, needed] {
     if (needed > 0) memset(workspace, NAN_BYTE, needed); // whoever keeps something there loses it
     run_product(product);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "block.h"
+#include "count.h"
 #include "memory.h"
 #include "options.h"
 #include "report.h"
@@ -108,6 +109,7 @@ void cudaemu_enqueue_launch(const CudaemuSite &site, const void *function, dim3 
                             cudaStream_t stream, std::unique_ptr<CudaemuCall> call) {
   size_t limit = dynamic_limit(function);
   check_limits(site, grid, block, smem, limit);
+  cudaemu_count("launch", plain_name(site.kernel).c_str());
   // Static arrays count too; who asked for more may use all that there is.
   size_t all = limit > CUDAEMU_STATIC_SHARED_LIMIT ? CUDAEMU_OPTIN_SHARED_LIMIT : CUDAEMU_STATIC_SHARED_LIMIT;
   // Shared only because a std::function can be copied; the queue is its one owner.

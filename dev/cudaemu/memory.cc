@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 
+#include "count.h"
 #include "options.h"
 #include "report.h"
 #include "stream.h"
@@ -134,6 +135,7 @@ static cudaError_t release(void *memory, cudaMemoryType type, bool registered) {
   if (found == allocations().end() || found->second.type != type || found->second.registered != registered) {
     return cudaemu_error(cudaErrorInvalidValue);
   }
+  if (cudaemu_work_left(NULL)) cudaemu_count_wait(registered ? "cudaHostUnregister" : "cudaFree", false);
   cudaemu_finish_all(); // as CUDA does, so that nothing uses it any more
   if (type == cudaMemoryTypeDevice) device_bytes -= found->second.bytes;
   allocations().erase(found);
@@ -230,6 +232,12 @@ static cudaError_t check_copy(const Copy *copy, cudaMemcpyKind kind, cudaMemoryT
   return cudaErrorInvalidMemcpyDirection;
 }
 
+// The host waits for a copy that it has put into the stream.
+static void wait_for_copy(cudaStream_t stream, const char *call) {
+  if (cudaemu_work_left(&stream)) cudaemu_count_wait(call, false);
+  cudaemu_stream_finish(stream);
+}
+
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
                               size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
   if (width == 0 || height == 0) return cudaSuccess;
@@ -238,8 +246,11 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
   cudaError_t error = check_copy(&copy, kind, &to_type, &from_type);
   if (error != cudaSuccess) return cudaemu_error(error);
   cudaemu_stream_put(stream, [copy] { do_copy(copy); });
+  cudaemu_count("copy", "cudaMemcpyAsync");
   // Host memory that is not pinned is read, or has been written, before the call returns.
-  if (to_type == cudaMemoryTypeUnregistered || from_type == cudaMemoryTypeUnregistered) cudaemu_stream_finish(stream);
+  if (to_type == cudaMemoryTypeUnregistered || from_type == cudaMemoryTypeUnregistered) {
+    wait_for_copy(stream, "cudaMemcpyAsync");
+  }
   return cudaSuccess;
 }
 
@@ -250,7 +261,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2D(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height,
                          cudaMemcpyKind kind) {
   cudaError_t error = cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, kind, NULL);
-  if (error == cudaSuccess && kind != cudaMemcpyDeviceToDevice) cudaemu_stream_finish(NULL);
+  if (error == cudaSuccess && kind != cudaMemcpyDeviceToDevice) wait_for_copy(NULL, "cudaMemcpy");
   return error;
 }
 
@@ -265,6 +276,7 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
     return cudaemu_error(cudaErrorInvalidValue);
   }
   cudaemu_stream_put(stream, [memory, value, bytes] { memset(memory, value, bytes); });
+  cudaemu_count("copy", "cudaMemsetAsync");
   return cudaSuccess;
 }
 

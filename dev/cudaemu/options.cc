@@ -42,6 +42,14 @@ const char *cudaemu_kernels_file(void) {
   return getenv("ZERO_EMU_KERNELS");
 }
 
+const char *cudaemu_counts_file(void) {
+  return getenv("ZERO_EMU_COUNTS");
+}
+
+const char *cudaemu_counts_from(void) {
+  return getenv("ZERO_EMU_COUNTS_FROM");
+}
+
 // The variable's value, a number of `unit`, or `built_in` where it is not set.
 static uint64_t number(const char *name, const char *unit, uint64_t built_in) {
   const char *value = getenv(name);

@@ -5,6 +5,10 @@
 //                                                it; or at a random moment until then
 //   ZERO_EMU_NO_FLOAT_ATOMICS=1                  atomicAdd on float and double is an error: its order is not fixed
 //   ZERO_EMU_KERNELS=FILE                        at the end the names of all kernels that ran are added to FILE
+//   ZERO_EMU_COUNTS=FILE                         at the end how often the host waited and what it gave the device to
+//   do
+//                                                is added to FILE: lines KIND NAME COUNT, see count.h
+//   ZERO_EMU_COUNTS_FROM=KERNEL                  counts from this kernel's first launch on
 //   ZERO_EMU_MEMORY=BYTES                        the device's memory, 16 GiB unless given
 //   ZERO_EMU_LEAVE_OUT=FILE:LINE                the barriers and fences of this line do nothing, as if they were not
 //                                                there; at the end stderr has how often
@@ -29,6 +33,8 @@ CudaemuOrder cudaemu_order(uint64_t *seed);
 CudaemuTiming cudaemu_timing(uint64_t *seed);
 int cudaemu_float_atomics_forbidden(void);
 const char *cudaemu_kernels_file(void); // NULL: not wanted
+const char *cudaemu_counts_file(void);  // NULL: not wanted
+const char *cudaemu_counts_from(void);  // kernel whose first launch begins the counts; NULL: from the start
 size_t cudaemu_memory_bytes(void);
 int cudaemu_unified_memory(void);
 int cudaemu_gpus(void);

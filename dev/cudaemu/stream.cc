@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "count.h"
 #include "memory.h"
 #include "options.h"
 #include "race.h"
@@ -38,6 +39,7 @@ struct CudaemuStream {
   size_t done, given;
   std::vector<Before> wait; // of the next piece: from cudaStreamWaitEvent
   bool blocking, destroyed; // blocking: ordered with the default stream
+  bool asked;               // for its end, which was not there yet
   void *race_thread;
   std::deque<char *> ends; // objects, one for each piece done: released when it was
 };
@@ -46,10 +48,11 @@ struct CudaemuEvent {
   Stream *stream; // NULL: never recorded
   size_t until;
   std::shared_ptr<double> seconds; // when it was reached; NULL: nobody wants to know
+  bool asked;                      // for, when it was not reached yet
 };
 
 static Stream *new_stream(bool blocking) {
-  return new Stream{{}, 0, 0, {}, blocking, false, race_new_thread(), {}};
+  return new Stream{{}, 0, 0, {}, blocking, false, false, race_new_thread(), {}};
 }
 
 // Streams stay until the program ends: events may point to them.
@@ -169,6 +172,20 @@ void cudaemu_finish_all(void) {
   for (Stream *stream : streams()) wait_until(stream, stream->given);
 }
 
+bool cudaemu_work_left(const cudaStream_t *stream) {
+  if (stream != NULL) return !the_stream(*stream)->pieces.empty();
+  for (const Stream *each : streams()) {
+    if (!each->pieces.empty()) return true;
+  }
+  return false;
+}
+
+// Asking until it is there is waiting too.
+static void count_asking(bool *asked, const char *call, bool left) {
+  if (*asked) cudaemu_count_wait(call, left);
+  *asked = false;
+}
+
 // ---------------------------------------------------------------- the API's streams
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags) {
   if (stream == NULL || flags > cudaStreamNonBlocking) return cudaemu_error(cudaErrorInvalidValue);
@@ -194,6 +211,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (cudaemu_work_left(&stream)) cudaemu_count_wait("cudaStreamSynchronize", false);
   cudaemu_stream_finish(stream);
   return cudaSuccess;
 }
@@ -204,12 +222,17 @@ cudaError_t cudaStreamQuery(cudaStream_t handle) {
   if (stream->pieces.empty()) {
     for (const Before &before :
          stream->wait) { // an event that is waited for is part of the stream, with or without work
-      if (!try_until(before.stream, before.until)) return cudaErrorNotReady;
+      if (!try_until(before.stream, before.until)) {
+        stream->asked = true;
+        return cudaErrorNotReady;
+      }
       acquire_end(before.stream, before.until);
     }
     wait_until(stream, stream->given);
+    count_asking(&stream->asked, "cudaStreamQuery", false);
     return cudaSuccess;
   }
+  stream->asked = true;
   try_until(stream, stream->done + 1);
   return cudaErrorNotReady;
 }
@@ -227,6 +250,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
+  if (cudaemu_work_left(NULL)) cudaemu_count_wait("cudaDeviceSynchronize", false);
   cudaemu_finish_all();
   return cudaSuccess;
 }
@@ -236,7 +260,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
   if (event == NULL || flags > (cudaEventBlockingSync | cudaEventDisableTiming)) {
     return cudaemu_error(cudaErrorInvalidValue);
   }
-  *event = new CudaemuEvent{NULL, 0, NULL};
+  *event = new CudaemuEvent{NULL, 0, NULL, false};
   if ((flags & cudaEventDisableTiming) == 0) (*event)->seconds = std::make_shared<double>(0.0);
   return cudaSuccess;
 }
@@ -249,7 +273,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
   if (event == NULL) return cudaemu_error(cudaErrorInvalidResourceHandle);
   Stream *stream = the_stream(handle);
   event->stream = stream;
-  event->until = stream->given + 1;                 // the piece that notes the time
+  event->until = stream->given + 1; // the piece that notes the time
+  event->asked = false;
   std::shared_ptr<double> seconds = event->seconds; // the event itself may be gone by then
   cudaemu_stream_put(handle, [seconds] {
     if (seconds == NULL) return;
@@ -262,7 +287,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event == NULL) return cudaemu_error(cudaErrorInvalidResourceHandle);
-  if (event->stream != NULL) wait_until(event->stream, event->until);
+  if (event->stream == NULL) return cudaSuccess;
+  const bool early = event->stream->done < event->until;
+  wait_until(event->stream, event->until);
+  if (early) cudaemu_count_wait("cudaEventSynchronize", !event->stream->pieces.empty());
   return cudaSuccess;
 }
 
@@ -271,8 +299,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (event->stream == NULL) return cudaSuccess;
   if (event->stream->done >= event->until) {
     wait_until(event->stream, event->until);
+    count_asking(&event->asked, "cudaEventQuery", !event->stream->pieces.empty());
     return cudaSuccess;
   }
+  event->asked = true;
   try_until(event->stream, event->stream->done + 1);
   return cudaErrorNotReady;
 }

@@ -13,5 +13,7 @@ void cudaemu_stream_put_waiting(cudaStream_t stream, std::function<bool()> work)
 // Does all that the stream was given; all that any stream was given.
 void cudaemu_stream_finish(cudaStream_t stream);
 void cudaemu_finish_all(void);
+// Whether there is work that is not done: in this stream, or, with NULL, in any.
+bool cudaemu_work_left(const cudaStream_t *stream);
 
 #endif

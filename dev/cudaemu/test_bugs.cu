@@ -217,6 +217,35 @@ static void static_in_template(int bug) {
   LAUNCH(out_of_static<THREADS>, BLOCKS, THREADS, 0, first, out, bug);
 }
 
+static void *page_locked(size_t bytes) {
+  void *host;
+  CUDA_CHECK(cudaMallocHost(&host, bytes));
+  return host;
+}
+
+// The host's place is used again before the copy from it is done.
+static void slot_reused(int bug) {
+  const size_t half = BLOCKS * THREADS / 2;
+  float *slot = (float *)page_locked(half * sizeof(float));
+  for (size_t round = 0; round < 2; round++) {
+    if (!bug) CUDA_CHECK(cudaStreamSynchronize(first));
+    for (size_t i = 0; i < half; i++) slot[i] = (float)(round + 1);
+    CUDA_CHECK(cudaMemcpyAsync(out + round * half, slot, half * sizeof(float), cudaMemcpyHostToDevice, first));
+  }
+  CUDA_CHECK(cudaFreeHost(slot)); // waits
+}
+
+// The host reads what is still on its way to it.
+static void read_too_early(int bug) {
+  float *value = (float *)page_locked(sizeof(float));
+  *value = 1;
+  LAUNCH(fill, BLOCKS, THREADS, 0, first, side, 5.0f);
+  CUDA_CHECK(cudaMemcpyAsync(value, side, sizeof(float), cudaMemcpyDeviceToHost, first));
+  if (!bug) CUDA_CHECK(cudaStreamSynchronize(first));
+  LAUNCH(fill, BLOCKS, THREADS, 0, first, out, *value);
+  CUDA_CHECK(cudaFreeHost(value));
+}
+
 typedef struct {
   const char *name;
   void (*run)(int bug);
@@ -247,6 +276,8 @@ static const Bug bugs[] = {
     KERNEL(last_block),
     {"out_of_static", static_in_template},
     {"missing_event", missing_event},
+    {"slot_reused", slot_reused},
+    {"read_too_early", read_too_early},
     {"too_large_block", too_large_block},
     {"too_much_shared", too_much_shared},
     {"host_pointer", host_pointer},

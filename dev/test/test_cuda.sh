@@ -135,6 +135,72 @@ demo() { # demo "RANKS STAGE STREAMS"…
   trainer "$@"
 }
 
+# counted KIND… -- RANKS TRANSPORT FLAG…: the trainer's counts of these kinds since its first kernel, all ranks together
+# and streams delayed, as lines `KIND NAME COUNT`.
+counted() {
+  local kinds=$1
+  shift
+  while [ "$1" != -- ]; do kinds="$kinds|$1" && shift; done
+  shift
+  local np=$1 comm=$2
+  shift 2
+  rm -f "$work/counts"
+  ZERO_COMM=$comm ZERO_EMU_COUNTS=$work/counts ZERO_EMU_COUNTS_FROM=encoder_forward_kernel ZERO_EMU_STREAMS=delayed \
+    scripts/run.sh "$np" ./train_gpt2emu -i "$work/train.bin" -b 2 -t 32 -v 0 -s 0 -n 0 "$@" > "$work/log" 2>&1 || return 1
+  awk -v kinds="^($kinds)$" '$1 ~ kinds { count[$1 " " $2] += $3 } END { for (name in count) print name, count[name] }' \
+    "$work/counts" | sort
+}
+
+total() { awk '{ sum += $3 } END { print sum + 0 }' <<< "$1"; }
+
+# waits "RANKS TRANSPORT STAGE IN_MICRO_STEP IN_STEP"…: how often all ranks together wait until the device has nothing
+# left to do, in a micro-step (6 of a step against 3) and in a step whatever its micro-steps (3 steps against 1).
+waits() {
+  local row np comm stage in_micro in_step more fewer longer shape=(-e "L=2,H=2,C=64,T=32,V=72")
+  for row in "$@"; do
+    read -r np comm stage in_micro in_step <<< "$row"
+    fewer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((3 * 64 * np))) &&
+      more=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((6 * 64 * np))) &&
+      longer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 3 -d $((3 * 64 * np)))
+    is "exit code, $row: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
+    why="no wait counted, $row" && [ "$(total "$fewer")" -gt 0 ] || return 1
+    is "waits in a micro-step, $row" $((($(total "$more") - $(total "$fewer")) / 3)) "$in_micro" &&
+      is "waits in a step, $row" $((($(total "$longer") - $(total "$fewer")) / 2 - 3 * in_micro)) "$in_step" || return 1
+  done
+}
+
+# of_block FILE UNIT FLAG…: launches and copies that one block more makes in a micro-batch more, from models of 2 and 3 layers
+# and 2 and 4 micro-batches, as lines `COUNT NAME` in FILE. The last flag is given the number of micro-batches times UNIT.
+of_block() {
+  local file=$1 unit=$2 layers micro sign found
+  shift 2
+  : > "$file.all"
+  for layers in 2 3; do
+    for micro in 2 4; do
+      sign=$(((2 * layers - 5) * (micro - 3)))
+      found=$(counted launch copy -- 1 self -e "L=$layers,H=2,C=64,T=32,V=72" "$@" $((micro * unit)))
+      is "exit code, L $layers: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
+      awk -v sign=$sign '{ print sign * $3 / 2, $2 }' <<< "$found" >> "$file.all"
+    done
+  done
+  awk '{ count[$2] += $1 } END { for (name in count) if (count[name]) print count[name], name }' "$file.all" | sort -k 2 > "$file"
+}
+
+# launches FLAG…: in forward (that of validation) and backward of one block, against the row of these flags in the table
+# of dev/NOTES.md, "Launches per block". 128 rows: with fewer the bias gradients need one pass, not two.
+launches() {
+  local row forward both
+  of_block "$work/forward" 1 "$@" -b 4 -j "$work/train.bin" -x 0 -v 1 -m || return 1
+  of_block "$work/both" 128 "$@" -b 4 -x 1 -d || return 1
+  forward=$(awk '{ sum += $1 } END { print sum + 0 }' "$work/forward")
+  both=$(awk '{ sum += $1 } END { print sum + 0 }' "$work/both")
+  echo "launches per block, $*: forward $(tr '\n' ' ' < "$work/forward")| both $(tr '\n' ' ' < "$work/both")"
+  why="nothing counted" && [ "$forward" -gt 0 ] || return 1
+  row=$(grep -F "| \`$*\` |" dev/NOTES.md)
+  why="no row for '$*' in dev/NOTES.md; counted $forward forward, $((both - forward)) backward" && [ -n "$row" ] || return 1
+  is "launches per block in dev/NOTES.md" "$(awk -F '|' '{ gsub(/ /, ""); print $3, $4 }' <<< "$row")" "$forward $((both - forward))"
+}
+
 # On a machine without a GPU: said before the data is looked for.
 no_gpu() {
   why="nvcc not found: nothing was compiled for a GPU"
@@ -158,13 +224,22 @@ for name in test_ops test_ops_attention test_device; do
 done
 test_case "cuda: test_gpt2emu" parity ./test_gpt2emu
 test_case "cuda: test_gpt2emu on 2 ranks at stage 3" parity env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2emu 3
-test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "2 2 delayed" "4 3 delayed"
+test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "1 0 delayed" "2 2 delayed" "4 3 delayed"
+test_case "cuda: no wait in a micro-step" waits "1 self 0 0 2" "2 nccl 1 0 8" "2 nccl 3 0 6"
+test_case "cuda: launches per block" launches --dtype bf16 --deterministic 0
 test_case "cuda: trainer on the demo's text with its model" demo "4 0 issue" "4 3 issue"
 test_case "cuda: every kernel ran" kernels_executed
 test_case "cuda: compiled by nvcc" no_gpu
 if [ "$long" = --long ]; then
   test_case "cuda: the operations build with ASan and UBSan" checked_build asan
   test_case "cuda: the operations build with the race check" checked_build tsan
+  # Through mpi: 14 messages of a reduction each way, at stage 3 24 more of gathers, else 14 in a step, of parameters.
+  test_case "cuda: waits in a micro-step, every stage" waits "2 nccl 0 0 6" "2 nccl 2 0 8" "2 mpi 0 14 18" "2 mpi 1 14 18" \
+    "2 mpi 2 14 18" "2 mpi 3 38 4"
+  for row in "--dtype fp32" "--dtype bf16" "--dtype bf16 --deterministic 0 -r 0"; do
+    read -ra row_flags <<< "$row"
+    test_case "cuda: launches per block, $row" launches "${row_flags[@]}"
+  done
   for name in test_ops test_ops_attention test_device; do
     test_case "cuda: $name under ASan and UBSan" sanitized "$build-emu-asan" $name
     test_case "cuda: $name, tiny, without races" sanitized "$build-emu-tsan" $name tiny

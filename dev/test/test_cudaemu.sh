@@ -139,6 +139,26 @@ shows_in_values() { # NAME [SETTING…]
   [ $code = 0 ] && [ -n "$right" ] && [ "$(awk '{ print $3 }' out)" != "$right" ]
 }
 
+# slot_reused waits for the copy before the second one without its bug, and never with it. The tail is main's.
+counted() {
+  local tail='copy cudaMemcpyAsync 3
+copy cudaMemsetAsync 2
+drain cudaDeviceSynchronize 1
+drain cudaFree 1'
+  rm -f counts && run_bug plain slot_reused 0 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts
+  is "exit code" "$code" 0 && is "counts" "$(cat counts)" "$tail
+drain cudaMemcpyAsync 1
+drain cudaStreamSynchronize 1" || return 1
+  rm -f counts && run_bug plain slot_reused 1 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts
+  is "exit code" "$code" 0 && is "counts with the bug" "$(cat counts)" "$tail
+drain cudaMemcpyAsync 1" || return 1
+  rm -f counts && run_bug plain missing_event 0 ZERO_EMU_STREAMS=delayed ZERO_EMU_COUNTS=counts ZERO_EMU_COUNTS_FROM=copy
+  is "exit code" "$code" 0 && is "counts from a kernel on" "$(cat counts)" "copy cudaMemcpyAsync 1
+drain cudaMemcpyAsync 1
+drain cudaStreamSynchronize 1
+launch copy 1"
+}
+
 test_case "emulator: builds, plain, with ASan and UBSan, with TSan" builds
 test_case "emulator: its tests compile with nvcc" nvcc_compiles
 for order in forward reverse random:1 random:2; do
@@ -187,6 +207,12 @@ test_case "emulator: missing_event shows in values where streams are delayed" \
   shows_in_values missing_event ZERO_EMU_STREAMS=delayed
 test_case "emulator: without missing_event no report where streams are delayed" \
   without_bug plain missing_event ZERO_EMU_STREAMS=delayed
+for name in slot_reused read_too_early; do
+  test_case "emulator: $name shows in values where streams are delayed" shows_in_values $name ZERO_EMU_STREAMS=delayed
+  test_case "emulator: without $name no report where streams are delayed" \
+    without_bug plain $name ZERO_EMU_STREAMS=delayed
+done
+test_case "emulator: waits and launches are counted" counted
 test_case "emulator: a barrier that is left out is missed" left_out
 test_case "emulator: a place that is none is refused" no_place
 

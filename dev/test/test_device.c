@@ -1,8 +1,9 @@
-// The engine's kernels on a device against plain loops: memory, adding pieces, sums of squares, AdamW, stochastic
-// rounding, in every type, at odd and even lengths and addresses. Built with ZERO_CUDA for a GPU or the emulator,
-// else for the CPU.
+// The engine's kernels on a device against plain loops: memory, queued copies, adding pieces, sums of squares, AdamW,
+// stochastic rounding, in every type, at odd and even lengths and addresses. Built with ZERO_CUDA for a GPU or the
+// emulator, else for the CPU.
 #include <math.h>
 
+#include "../../llmc/micro_batches.h"
 #include "../../zero/device.h"
 #include "../../zero/half.h"
 #include "../../zero/stochastic.h"
@@ -107,6 +108,84 @@ static void test_memory_peak(void **state) {
     assert_true(in_use >= held && in_use >= start_in_use);
   }
 }
+
+// ---------------------------------------------------------------- queued copies
+// A page-locked place used again and again, each time once an event says that it was fetched.
+static void test_queued_copies(void **state) {
+  (void)state;
+  enum { COUNT = 1000, ROUNDS = 5 };
+  const size_t bytes = COUNT * sizeof(float);
+  float *slot = device->alloc_host(device, bytes, ZERO_MEM_OTHER);
+  float *back = device->alloc_host(device, ROUNDS * bytes, ZERO_MEM_OTHER);
+  float *sum = device->alloc(device, bytes, ZERO_MEM_OTHER), *piece = device->alloc(device, bytes, ZERO_MEM_OTHER);
+  ZeroEvent fetched = device->event_create(device), arrived = device->event_create(device);
+  device->event_wait(device, fetched); // never recorded: no wait
+  for (int round = 0; round < ROUNDS; round++) {
+    device->event_wait(device, fetched);
+    for (int i = 0; i < COUNT; i++) slot[i] = (float)(i + round);
+    device->from_host_async(device, piece, slot, bytes);
+    device->event_record(device, fetched);
+    device->add(device, sum, ZERO_F32, piece, ZERO_F32, COUNT, round == 0);
+    device->to_host_async(device, back + round * COUNT, sum, bytes);
+  }
+  device->event_record(device, arrived);
+  device->event_wait(device, arrived);
+  for (int round = 0; round < ROUNDS; round++) {
+    for (int i = 0; i < COUNT; i++) {
+      assert_true(back[round * COUNT + i] == (float)((round + 1) * i + round * (round + 1) / 2));
+    }
+  }
+  device->event_destroy(device, fetched), device->event_destroy(device, arrived);
+  device->free_host(device, slot), device->free_host(device, back);
+  device->free(device, sum), device->free(device, piece);
+}
+
+// More micro-batches than may be under way: every sum is that of its own tokens, and the device reads the host's
+// memory itself where it can.
+static void test_micro_batches(void **state) {
+  (void)state;
+  enum { INTS = 300, ROWS = 250, PENDING = 3, BATCHES = 8 };
+  const float third = 1.0f / 3.0f; // as an int's bits: a sum that its order shows in
+  double sums[BATCHES], want[BATCHES];
+  MicroBatches *m = micro_batches_create(device, INTS, ROWS, PENDING);
+  for (int k = 0; k < BATCHES; k++) {
+    int *host = micro_batches_fill(m);
+    want[k] = 0.0;
+    for (int i = 0; i < INTS; i++) {
+      const float loss = third * (float)(k * INTS + i + 1);
+      memcpy(&host[i], &loss, sizeof loss);
+      if (i < ROWS) want[k] += (double)loss;
+    }
+    sums[k] = -1.0;
+    const int *sent = micro_batches_send(m);
+    assert_int_equal(sent == host, device->host_memory);
+    micro_batches_take_losses(m, (const float *)(const void *)sent, ROWS, &sums[k]);
+  }
+  micro_batches_finish(m);
+  for (int k = 0; k < BATCHES; k++) assert_true(sums[k] == want[k]);
+  micro_batches_destroy(m);
+}
+
+#ifdef ZERO_CUDA
+static float pageable[8];
+static void from_pageable(void *data) {
+  device->from_host_async(device, data, pageable, sizeof pageable);
+}
+static void to_pageable(void *data) {
+  device->to_host_async(device, pageable, data, sizeof pageable);
+}
+
+// CUDA would make such a copy wait without a word. On the emulator: a GPU is lost to the process that check_fatal
+// starts.
+static void test_pageable_refused(void **state) {
+  (void)state;
+  if (getenv("ZERO_EMU_UNIFIED") == NULL) skip();
+  void *data = device->alloc(device, sizeof pageable, ZERO_MEM_OTHER);
+  check_fatal(from_pageable, data, "from_host_async", "not page-locked", NULL);
+  check_fatal(to_pageable, data, "to_host_async", "not page-locked", NULL);
+  device->free(device, data);
+}
+#endif
 
 // ---------------------------------------------------------------- add
 // One case: elements [skip, skip + count) of the two arrays; those around them stay as they are.
@@ -536,10 +615,19 @@ int main(void) {
   device = zero_device_cpu();
 #endif
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_memory),      cmocka_unit_test(test_add),
-      cmocka_unit_test(test_sum_squares), cmocka_unit_test(test_overflow),
-      cmocka_unit_test(test_adamw),       cmocka_unit_test(test_adamw_borders),
-      cmocka_unit_test(test_stochastic),  cmocka_unit_test(test_step_waits_once),
+      cmocka_unit_test(test_memory),
+      cmocka_unit_test(test_queued_copies),
+      cmocka_unit_test(test_micro_batches),
+#ifdef ZERO_CUDA
+      cmocka_unit_test(test_pageable_refused),
+#endif
+      cmocka_unit_test(test_add),
+      cmocka_unit_test(test_sum_squares),
+      cmocka_unit_test(test_overflow),
+      cmocka_unit_test(test_adamw),
+      cmocka_unit_test(test_adamw_borders),
+      cmocka_unit_test(test_stochastic),
+      cmocka_unit_test(test_step_waits_once),
       cmocka_unit_test(test_memory_peak),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,13 +21,13 @@ static void check_attention_in(ZeroType type, Shape s, int causal, const int *le
   double *want_dqkv = new_doubles(3 * count);
   reference_attention(want_out, want_lse, want_dqkv, qkv.f32, dout.f32, lengths, s.B, s.T, s.C, s.NH, causal);
 
-  void *scratch = new_bytes(attention_forward_scratch(s.B, s.T, s.C, s.NH));
+  void *scratch = new_bytes(attention_forward_scratch(lengths != NULL, s.B, s.T, s.C, s.NH, causal, type));
   attention_forward(out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type, scratch, stream());
   free_scratch(scratch);
   assert_tensor(out, want_out, tolerance, on_cuda() ? 2 : 1); // tensor cores take rounded weights
   if (s.T > 1) assert_close(lse, want_lse, s.B * s.NH * s.T, tolerance);
 
-  scratch = new_bytes(attention_backward_scratch(s.B, s.T, s.C, s.NH));
+  scratch = new_bytes(attention_backward_scratch(lengths != NULL, s.B, s.T, s.C, s.NH, causal, type));
   attention_backward(dqkv.data, dout.data, out.data, lse, qkv.data, lengths, s.B, s.T, s.C, s.NH, causal, type,
                      scratch, stream());
   free_scratch(scratch);
@@ -104,7 +104,7 @@ static void test_growing_scores(void **state) {
     qkv[t * 3 * C + C] = (float)t;
     qkv[t * 3 * C + 2 * C] = (float)(t + 1);
   }
-  void *scratch = new_bytes(attention_forward_scratch(1, T, C, 1));
+  void *scratch = new_bytes(attention_forward_scratch(0, 1, T, C, 1, 1, ZERO_F32));
   attention_forward(out, lse, qkv, NULL, 1, T, C, 1, 1, ZERO_F32, scratch, stream());
   synchronize();
   hash_result(out, T * C * sizeof(float)), hash_result(lse, T * sizeof(float));

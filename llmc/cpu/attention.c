@@ -52,8 +52,9 @@ static Workspace workspace_at(float *memory, size_t T, size_t padded) {
   return work;
 }
 
-size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH) {
-  (void)B;
+size_t attention_forward_scratch(int has_lengths, size_t B, size_t T, size_t C, size_t NH, int causal,
+                                 ZeroType type) {
+  (void)has_lengths, (void)B, (void)causal, (void)type;
   return (size_t)omp_get_max_threads() * workspace_floats(T, attention_padded_head(C, NH)) * sizeof(float);
 }
 

@@ -33,12 +33,15 @@ AttentionShape attention_shape(size_t T, size_t C, size_t NH, const int *lengths
   return shape;
 }
 
-// Everything stays in registers and shared memory.
-size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH) {
-  (void)B;
-  (void)T;
-  (void)C;
-  (void)NH;
+// The own kernels keep everything in registers and shared memory.
+size_t attention_forward_scratch(int has_lengths, size_t B, size_t T, size_t C, size_t NH, int causal,
+                                 ZeroType type) {
+#ifdef USE_CUDNN
+  const AttentionCall call = {type, B, T, C, NH, causal, has_lengths, 0};
+  if (attention_uses_cudnn(&call)) return attention_cudnn_scratch(&call, 0);
+#else
+  (void)has_lengths, (void)B, (void)T, (void)C, (void)NH, (void)causal, (void)type;
+#endif
   return 0;
 }
 
@@ -165,7 +168,7 @@ void attention_forward(void *out, float *lse, const void *qkv, const int *length
 #ifdef USE_CUDNN
   const AttentionCall call = {type, B, T, C, NH, causal, lengths != NULL, address_bits(out, qkv, lse)};
   if (attention_uses_cudnn(&call)) {
-    attention_cudnn_forward(out, lse, qkv, &call, stream);
+    attention_cudnn_forward(out, lse, qkv, &call, scratch, stream);
     return;
   }
 #endif

@@ -18,9 +18,18 @@
 // KiB.
 enum { BACKWARD_ROWS = 32, BACKWARD_COLUMNS = 32 };
 
-size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH) {
-  (void)C;
-  return B * NH * T * sizeof(float); // D
+// Enough for the own kernels in any case: whether cuDNN serves a call depends on its addresses too.
+size_t attention_backward_scratch(int has_lengths, size_t B, size_t T, size_t C, size_t NH, int causal,
+                                  ZeroType type) {
+  const size_t own = B * NH * T * sizeof(float); // D
+#ifdef USE_CUDNN
+  const AttentionCall call = {type, B, T, C, NH, causal, has_lengths, 0};
+  const size_t bytes = attention_uses_cudnn(&call) ? attention_cudnn_scratch(&call, 1) : 0;
+  return bytes > own ? bytes : own;
+#else
+  (void)has_lengths, (void)C, (void)causal, (void)type;
+  return own;
+#endif
 }
 
 // The tensors of one call.
@@ -226,7 +235,7 @@ void attention_backward(void *dqkv, const void *dout, const void *out, const flo
 #ifdef USE_CUDNN
   const AttentionCall call = {type, B, T, C, NH, causal, lengths != NULL, address_bits(dqkv, dout, out, lse, qkv)};
   if (attention_uses_cudnn(&call)) {
-    attention_cudnn_backward(dqkv, dout, out, lse, qkv, &call, stream);
+    attention_cudnn_backward(dqkv, dout, out, lse, qkv, &call, scratch, stream);
     return;
   }
 #endif

@@ -5,13 +5,13 @@
 #include <math.h>
 
 #include "../../zero/cuda_launch.h"
-#include "../../zero/memory.h"
 #include "attention_cudnn_graph.cuh"
 
 enum { MOST_ENGINES = 8 };  // that are tried, in the order of cuDNN's heuristic
 enum { CACHED_PLANS = 16 }; // training and sampling use two or three shapes
 // Before it backward erred where T is no multiple of 128, and two versions erred in general.
 enum { OLDEST_VERSION = 91501 };
+enum { SCRATCH_ALIGNMENT = 256 }; // as of cudaMalloc
 
 typedef struct {
   Key key;
@@ -20,12 +20,10 @@ typedef struct {
   size_t workspace; // bytes
 } Plan;
 
-// The process's handle, workspace and plans. The operations have no context of their own to hold them.
+// The process's handle and plans. The operations have no context of their own to hold them.
 static struct {
   cudnnHandle_t handle;
-  void *workspace;
-  size_t workspace_bytes;
-  ZeroStream stream; // whose calls use the workspace now
+  size_t scratch; // most bytes that were asked for
   uint64_t clock;
   size_t count;
   Plan plans[CACHED_PLANS];
@@ -178,20 +176,36 @@ static Plan *find_plan(const AttentionCall *call, int backward) {
 }
 
 // ---------------------------------------------------------------- running
-// Memory of at least so many bytes that the work queued on `stream` may use.
-static char *workspace(size_t bytes, ZeroStream stream) {
-  if (stream != cache.stream || bytes > cache.workspace_bytes) CUDA_CHECK(cudaDeviceSynchronize()); // in use there
-  cache.stream = stream;
-  if (bytes > cache.workspace_bytes) {
-    if (cache.workspace) {
-      CUDA_CHECK(cudaFree(cache.workspace));
-      zero_ledger_remove(ZERO_MEM_ACTIVATIONS, cache.workspace_bytes, 0);
-    }
-    CUDA_CHECK(cudaMalloc(&cache.workspace, bytes));
-    zero_ledger_add(ZERO_MEM_ACTIVATIONS, bytes, 0);
-    cache.workspace_bytes = bytes;
+// Scratch, from its first address that is a multiple of SCRATCH_ALIGNMENT on: in backward D, (B, NH, T), then the
+// plan's workspace.
+static size_t rounded(size_t bytes) {
+  return (bytes + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+}
+
+static size_t delta_bytes(const AttentionCall *call) {
+  return rounded(call->B * call->NH * call->T * sizeof(float));
+}
+
+size_t attention_cudnn_scratch_with(const AttentionCall *call, int backward, size_t workspace) {
+  return SCRATCH_ALIGNMENT + (backward ? delta_bytes(call) : 0) + workspace;
+}
+
+size_t attention_cudnn_scratch(const AttentionCall *call, int backward) {
+  const size_t bytes = attention_cudnn_scratch_with(call, backward, find_plan(call, backward)->workspace);
+  if (bytes > cache.scratch) cache.scratch = bytes;
+  return bytes;
+}
+
+static char *aligned_scratch(void *scratch, const AttentionCall *call, int backward, const Plan *plan) {
+  const size_t bytes = attention_cudnn_scratch_with(call, backward, plan->workspace);
+  if (bytes > cache.scratch) {
+    zero_fatal(
+        "cuDNN: %s attention for B %zu, T %zu, C %zu, NH %zu needs %zu bytes of scratch, at most %zu were asked for: "
+        "ask attention_%s_scratch for the largest shape, or set ZERO_ATTENTION=own",
+        backward ? "backward" : "forward", call->B, call->T, call->C, call->NH, bytes, cache.scratch,
+        backward ? "backward" : "forward");
   }
-  return (char *)cache.workspace;
+  return (char *)rounded((uintptr_t)scratch);
 }
 
 // Queues a plan on tensors and scalars by uid: (count) each.
@@ -237,22 +251,21 @@ static void bind_call(Binding *b, const AttentionCall *call, const void *qkv) {
   if (call->causal) bind(b, UID_MASKED, &b->masked);
 }
 
-void attention_cudnn_forward(void *out, float *lse, const void *qkv, const AttentionCall *call, ZeroStream stream) {
+void attention_cudnn_forward(void *out, float *lse, const void *qkv, const AttentionCall *call, void *scratch,
+                             ZeroStream stream) {
   Plan *plan = find_plan(call, 0);
   Binding b;
   bind_call(&b, call, qkv);
   bind(&b, UID_O, out);
   bind(&b, UID_STATS, lse);
-  run(plan, b.uids, b.pointers, b.count, workspace(plan->workspace, stream), stream);
+  run(plan, b.uids, b.pointers, b.count, aligned_scratch(scratch, call, 0, plan), stream);
 }
 
 void attention_cudnn_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
-                              const AttentionCall *call, ZeroStream stream) {
+                              const AttentionCall *call, void *scratch, ZeroStream stream) {
   Plan *plan = find_plan(call, 1);
   const size_t bytes = call->C * zero_type_size(call->type);
-  const size_t delta_bytes = call->B * call->NH * call->T * sizeof(float), page = 256; // cuDNN's part stays aligned
-  const size_t delta_room = (delta_bytes + page - 1) / page * page;
-  char *memory = workspace(delta_room + plan->workspace, stream);
+  char *memory = aligned_scratch(scratch, call, 1, plan);
   Binding b;
   bind_call(&b, call, qkv);
   bind(&b, UID_O, out);
@@ -263,7 +276,7 @@ void attention_cudnn_backward(void *dqkv, const void *dout, const void *out, con
   bind(&b, UID_DV, (char *)dqkv + 2 * bytes);
   bind(&b, UID_DELTA, memory);
   bind(&b, UID_ONE, &b.one);
-  run(plan, b.uids, b.pointers, b.count, memory + delta_room, stream);
+  run(plan, b.uids, b.pointers, b.count, memory + delta_bytes(call), stream);
 }
 
 size_t attention_cudnn_version(void) {

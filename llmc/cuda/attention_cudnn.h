@@ -71,9 +71,15 @@ extern "C" {
 
 // As attention_forward and attention_backward in ops.h, for calls that cuDNN serves. Backward's sums have a fixed
 // order. A shape that cuDNN turns down all the same ends the program with cuDNN's words.
-void attention_cudnn_forward(void *out, float *lse, const void *qkv, const AttentionCall *call, ZeroStream stream);
+void attention_cudnn_forward(void *out, float *lse, const void *qkv, const AttentionCall *call, void *scratch,
+                             ZeroStream stream);
 void attention_cudnn_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
-                              const AttentionCall *call, ZeroStream stream);
+                              const AttentionCall *call, void *scratch, ZeroStream stream);
+// Bytes of scratch for the call; makes its plan, on the GPU that is set. A call that needs more than was ever asked
+// for ends the program.
+size_t attention_cudnn_scratch(const AttentionCall *call, int backward);
+// The same by the workspace of a plan.
+size_t attention_cudnn_scratch_with(const AttentionCall *call, int backward, size_t workspace);
 // As 91900.
 size_t attention_cudnn_version(void);
 // Whether cuDNN has an engine for the call on a GPU that need not be there: `gpu` is its description in cuDNN's JSON.
