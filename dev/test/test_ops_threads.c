@@ -131,12 +131,13 @@ static void run_attention(Outputs *outputs, const size_t *shape) { // B, T, C, N
   void *qkv = new_input(outputs, 3 * count, 1, 1), *dout = new_input(outputs, count, 1, 2);
   void *out = add_output(outputs, count);
   float *lse = add_floats(outputs, B * NH * T);
-  void *scratch = new_bytes(attention_forward_scratch(B, T, C, NH));
-  attention_forward(out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type, scratch, NULL);
+  const OpsSequences sequences = ops_dense(B, T);
+  void *scratch = new_bytes(attention_forward_scratch(&sequences, C, NH));
+  attention_forward(out, lse, qkv, &sequences, C, NH, causal, NULL, outputs->type, scratch, NULL);
   free(scratch);
-  scratch = new_bytes(attention_backward_scratch(B, T, C, NH));
-  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type,
-                     scratch, NULL);
+  scratch = new_bytes(attention_backward_scratch(&sequences, C, NH));
+  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, &sequences, C, NH, causal, NULL,
+                     outputs->type, scratch, NULL);
   free(qkv), free(dout), free(scratch);
 }
 
