@@ -24,7 +24,7 @@ llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s r
 # The same, with why results come out right in the emulator's orders.
 race_only='
 llmc/cuda/encoder.cu | scatter_rows_kernel | 5 | __syncwarp(present); | the next round begins with two operations in which the lanes meet, which on a GPU orders no memory
-llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | each thread overwrites what its own warp has read; of a sequence of length 0 what other warps have stored, zeros with zeros
+llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | each thread overwrites what its own warp has read
 '
 
 # The programs and tests that reach a file's barriers, as PROGRAM:PATTERN.
