@@ -1,10 +1,10 @@
-// Dropout by counter: what is dropped depends on the run's seed, the step, the sample within the global batch, the
-// position in it, the channel (or, in attention, the key's position) and the site in the model; never on ranks,
-// threads, padding or packing. The CPU, a GPU's kernels and the backward pass draw the same.
+// Dropout by counter (Srivastava et al., JMLR 15, 2014): whether an element is dropped depends on the seed, the step,
+// the site within the model, the sample and the element's place in it, and on nothing else. So neither the number of
+// ranks, nor accumulation, nor padding changes a mask, and backward draws it anew instead of keeping it.
 //
-//   key = mix(seed) + step (64 bits); counter = (element / 4, position, sample, site); element i takes word i % 4 of
-//   Philox4x32-10 (zero/philox.h) and is dropped where that is less than rate * 2^32; what stays is multiplied by
-//   1 / (1 - rate).
+// Philox's counter is (element / 4, position, sample, site) and its key 64 bits mixed from the seed, plus the step;
+// element i takes word i % 4. It is dropped where that word is below rate * 2^32, and becomes 0 whatever it was;
+// those kept are multiplied by 1 / (1 - rate). The element is a channel, or in attention the key's position.
 #ifndef LLMC_DROPOUT_H
 #define LLMC_DROPOUT_H
 
@@ -16,46 +16,53 @@
 extern "C" {
 #endif
 
-#define DROPOUT_WORDS 4 // elements that one counter draws for
+enum { DROPOUT_WORDS = 4 }; // that Philox draws at a time
 
-// What kernels take.
+// What kernels take instead of an OpsDropout.
 typedef struct {
   uint32_t key[2];
-  uint32_t threshold; // words below it drop; 0: no dropout
-  float scale;        // 1 / (1 - rate)
   uint32_t site;
-} Dropout;
+  uint32_t threshold; // words below it drop their element
+  float scale;        // of those kept
+} DropoutPlan;
 
-// Bits that all depend on all of x's (the finalizer of splitmix64).
-static inline uint64_t dropout_mix(uint64_t x) {
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-  return x ^ x >> 31;
+static inline int dropout_is_on(const OpsDropout *dropout) {
+  return dropout != NULL && dropout->rate != 0;
 }
 
-// d NULL: no dropout. A rate outside [0, 1) ends the program.
-static inline Dropout dropout_of(const OpsDropout *d) {
-  Dropout dropout = {{0, 0}, 0, 1.0f, 0};
-  if (d == NULL || d->rate == 0) return dropout;
-  if (!(d->rate > 0 && d->rate < 1)) {
-    zero_fatal("dropout: expected a rate of at least 0 and less than 1, found %g", (double)d->rate);
-  }
-  const uint64_t key = dropout_mix(d->seed) + d->step;
-  dropout.key[0] = (uint32_t)key;
-  dropout.key[1] = (uint32_t)(key >> 32);
-  const double words = (double)d->rate * 4294967296.0;
-  dropout.threshold = (uint32_t)words;
-  if (dropout.threshold < words) dropout.threshold++; // rounded up: less than the product itself
-  dropout.scale = 1.0f / (1.0f - d->rate);
-  dropout.site = d->site;
-  return dropout;
+// The plan that drops nothing where there is no dropout: it scales by 1.
+static inline DropoutPlan dropout_plan(const OpsDropout *dropout) {
+  const double words = 4294967296.0; // 2^32
+  // The finalizer of splitmix64, whose every input bit changes half of the output's: other uses of a run's seed take
+  // it as Philox's key as it is.
+  const uint64_t increment = UINT64_C(0x9E3779B97F4A7C15);
+  const uint64_t multipliers[2] = {UINT64_C(0xBF58476D1CE4E5B9), UINT64_C(0x94D049BB133111EB)};
+  DropoutPlan plan = {{0, 0}, 0, 0, 1.0f};
+  if (!dropout_is_on(dropout)) return plan;
+  const double rate = (double)dropout->rate;
+  if (!(rate > 0 && rate < 1)) zero_fatal("dropout: expected a rate of at least 0 and below 1, found %g", rate);
+  uint64_t key = dropout->seed + increment;
+  key = (key ^ key >> 30) * multipliers[0];
+  key = (key ^ key >> 27) * multipliers[1];
+  key = (key ^ key >> 31) + dropout->step;
+  plan.key[0] = (uint32_t)key;
+  plan.key[1] = (uint32_t)(key >> 32);
+  plan.site = dropout->site;
+  plan.threshold = (uint32_t)(rate * words);
+  plan.scale = (float)(1.0 / (1.0 - rate));
+  return plan;
 }
 
-// The words of elements DROPOUT_WORDS * group … + 3.
-ZERO_HOST_DEVICE static inline void dropout_words(const Dropout *dropout, uint32_t group, uint32_t position,
-                                                  uint32_t sample, uint32_t site, uint32_t words[DROPOUT_WORDS]) {
-  const uint32_t counter[4] = {group, position, sample, site};
-  zero_philox4x32(counter, dropout->key, words);
+// The words of elements 4 * block … + 3. `head` is added to the site: 0 outside attention.
+ZERO_HOST_DEVICE static inline void dropout_words(const DropoutPlan *plan, uint32_t head, uint32_t block,
+                                                  uint32_t position, uint32_t sample, uint32_t words[DROPOUT_WORDS]) {
+  const uint32_t counter[4] = {block, position, sample, plan->site + head};
+  zero_philox4x32(counter, plan->key, words);
+}
+
+// x, dropped or scaled.
+ZERO_HOST_DEVICE static inline float dropout_apply(const DropoutPlan *plan, uint32_t word, float x) {
+  return word < plan->threshold ? 0.0f : x * plan->scale;
 }
 
 #ifdef __cplusplus

@@ -40,7 +40,7 @@ static inline void plain_philox(const uint32_t counter[4], uint64_t key, uint32_
 // What the weight of a key at `position` is multiplied by: 0 or 1 / (1 - rate). d NULL: 1.
 static inline double reference_factor(const OpsDropout *d, size_t head, int sample, size_t position, size_t key) {
   if (d == NULL) return 1;
-  uint64_t mixed = d->seed;
+  uint64_t mixed = d->seed + 0x9e3779b97f4a7c15ull;
   mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9ull;
   mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebull;
   mixed = mixed ^ (mixed >> 31);

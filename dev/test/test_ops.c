@@ -14,6 +14,9 @@
 // The half types' inputs are exact in fp32, so that their sums are as good.
 static const double TOLERANCE = 2e-6;
 
+// LayerNorm's, GPT-2's value.
+static const float EPSILON = 1e-5f;
+
 // Types of activations and of parameter gradients, and whether these accumulate.
 typedef struct {
   ZeroType type, grad_type;
@@ -114,20 +117,20 @@ static void check_layernorm(size_t N, size_t C, Case k) {
   reference_layernorm(want, want_mean, want_rstd, inp.f32, weight.f32, bias.f32, N, C);
   size_t bytes = count * zero_type_size(k.type);
 
-  layernorm_forward(out.data, mean, rstd, inp.data, weight.data, bias.data, N, C, k.type, stream());
+  layernorm_forward(out.data, mean, rstd, inp.data, weight.data, bias.data, N, C, EPSILON, k.type, stream());
   assert_tensor(out, want, TOLERANCE, 1);
   assert_close(mean, want_mean, N, TOLERANCE);
   assert_close(rstd, want_rstd, N, TOLERANCE);
   memset(out.data, 0, bytes);
   memset(rstd, 0, N * sizeof(float));
   fused_residual_layernorm_forward(residual.data, out.data, mean, rstd, a.data, b.data, weight.data, bias.data, N, C,
-                                   k.type, stream());
+                                   EPSILON, k.type, stream());
   assert_same_bits(residual.data, inp.data, bytes);
   assert_tensor(out, want, TOLERANCE, 1);
   assert_close(rstd, want_rstd, N, TOLERANCE);
   memcpy(residual.data, b.data, bytes); // in place
   fused_residual_layernorm_forward(residual.data, out.data, mean, rstd, a.data, residual.data, weight.data, bias.data,
-                                   N, C, k.type, stream());
+                                   N, C, EPSILON, k.type, stream());
   assert_same_bits(residual.data, inp.data, bytes);
   assert_tensor(out, want, TOLERANCE, 1);
 
@@ -175,7 +178,7 @@ static void test_layernorm_offset(void **state) {
   for (int c = 0; c < C; c++) weight[c] = 1, bias[c] = 0;
   double want[N * C], want_mean[N], want_rstd[N];
   reference_layernorm(want, want_mean, want_rstd, inp, weight, bias, N, C);
-  layernorm_forward(out, mean, rstd, inp, weight, bias, N, C, ZERO_F32, stream());
+  layernorm_forward(out, mean, rstd, inp, weight, bias, N, C, EPSILON, ZERO_F32, stream());
   // Sums of up to 96,000 and a mean of 1,000 are rounded to 4e-3 / 96 and 3e-5: against deviations of
   // about 0.6 some 1e-4. E[x^2] - E[x]^2 would be off by 0.1.
   assert_close(out, want, N * C, 3e-4);
@@ -217,7 +220,8 @@ static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
     reference_matmul_backward(want_dinp, want_dweight, want_dbias, dout.f32, inp.f32, weight.f32, N, C, OC);
     for (size_t i = 0; with_pre && i < N * C; i++) want_dinp[i] *= reference_gelu_derivative(before.f32[i]);
     matmul_backward(dinp.data, ops_grad(dweight, k.accumulate), ops_grad(dbias, k.accumulate), dout.data, inp.data,
-                    weight.data, with_pre ? before.data : NULL, N, C, OC, k.type, scratch, stream());
+                    weight.data, with_pre ? before.data : NULL, with_pre ? OPS_GELU : OPS_NO_GELU, N, C, OC, k.type,
+                    scratch, stream());
     assert_tensor(dinp, want_dinp, TOLERANCE, with_pre ? 2 : 1); // with GELU: before and after its slope
     assert_tensor(dweight, want_dweight, TOLERANCE, 1);
     assert_tensor(dbias, want_dbias, TOLERANCE, 1);
@@ -225,8 +229,8 @@ static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
     // Each result alone is the same as all together.
     Tensor alone = new_gradient(OC * C, k.grad_type, 6);
     OpsGrad none = {NULL, ZERO_F32, 0};
-    matmul_backward(NULL, ops_grad(alone, k.accumulate), none, dout.data, inp.data, weight.data, NULL, N, C, OC,
-                    k.type, scratch, stream());
+    matmul_backward(NULL, ops_grad(alone, k.accumulate), none, dout.data, inp.data, weight.data, NULL, OPS_NO_GELU, N,
+                    C, OC, k.type, scratch, stream());
     assert_same_bits(alone.data, dweight.data, OC * C * zero_type_size(k.grad_type));
     free_tensor(dweight), free_tensor(dbias), free_tensor(alone);
     free(want_dinp), free(want_dweight), free(want_dbias);
@@ -290,8 +294,8 @@ static void check_lm_head(HeadShape s, Case k) {
 
   float *loss = new_floats(s.N), *logits = new_floats(s.N * s.V);
   void *scratch = new_bytes(lm_head_loss_scratch(s.N, s.C, s.Vp, k.type, k.grad_type));
-  lm_head_loss(loss, dhidden.data, ops_grad(dwte, k.accumulate), logits, hidden.data, wte.data, targets, grad_scale,
-               s.N, s.C, s.V, s.Vp, k.type, scratch, stream());
+  lm_head_loss(loss, dhidden.data, ops_grad(dwte, k.accumulate), none, logits, NULL, hidden.data, wte.data, NULL,
+               targets, grad_scale, s.N, s.C, s.V, s.Vp, k.type, scratch, stream());
   assert_close(loss, want_loss, s.N, TOLERANCE);
   assert_close(logits, want_logits, s.N * s.V, TOLERANCE);
   // The logits' gradient is rounded to the type, then the results are, to the type and to the gradient's. Over many
@@ -306,8 +310,8 @@ static void check_lm_head(HeadShape s, Case k) {
   }
 
   float *forward_only = new_floats(s.N), *sampled = new_floats(s.N * s.V);
-  lm_head_loss(forward_only, NULL, none, NULL, hidden.data, wte.data, targets, 1, s.N, s.C, s.V, s.Vp, k.type,
-               scratch, stream());
+  lm_head_loss(forward_only, NULL, none, none, NULL, NULL, hidden.data, wte.data, NULL, targets, 1, s.N, s.C, s.V,
+               s.Vp, k.type, scratch, stream());
   assert_same_bits(forward_only, loss, s.N * sizeof(float));
   void *sample_scratch = new_bytes(lm_head_logits_scratch(s.N, s.C, s.Vp, k.type));
   lm_head_logits(sampled, hidden.data, wte.data, s.N, s.C, s.V, s.Vp, k.type, sample_scratch, stream());
@@ -343,9 +347,10 @@ static void test_lm_head_large_logits(void **state) {
   float *loss = new_floats(2), *dhidden = new_floats(2);
   int *targets = (int *)new_bytes(2 * sizeof(int));
   targets[0] = 1, targets[1] = 2;
-  OpsGrad grad = {dwte, ZERO_F32, 0};
+  OpsGrad grad = {dwte, ZERO_F32, 0}, none = {NULL, ZERO_F32, 0};
   void *scratch = new_bytes(lm_head_loss_scratch(2, 1, 3, ZERO_F32, ZERO_F32));
-  lm_head_loss(loss, dhidden, grad, NULL, hidden, wte, targets, 1, 2, 1, 3, 3, ZERO_F32, scratch, stream());
+  lm_head_loss(loss, dhidden, grad, none, NULL, NULL, hidden, wte, NULL, targets, 1, 2, 1, 3, 3, ZERO_F32, scratch,
+               stream());
   synchronize();
   hash_result(loss, sizeof loss), hash_result(dhidden, sizeof dhidden), hash_result(dwte, sizeof dwte);
   assert_true(loss[0] == 150 && loss[1] == 0);
@@ -360,10 +365,10 @@ static void check_elementwise(size_t count, ZeroType type) {
   residual_add(out.data, a.data, b.data, count, type, stream());
   for (size_t k = 0; k < count; k++) want[k] = (double)a.f32[k] + b.f32[k];
   assert_tensor(out, want, 1e-7, 1);
-  gelu_forward(out.data, a.data, count, type, stream());
+  gelu_forward(out.data, a.data, count, OPS_GELU, type, stream());
   for (size_t k = 0; k < count; k++) want[k] = reference_gelu(a.f32[k]);
   assert_tensor(out, want, 1e-6, 1); // e^2u takes the rounding of 2u, up to 20, as its relative error
-  gelu_backward(out.data, b.data, a.data, count, type, stream());
+  gelu_backward(out.data, b.data, a.data, count, OPS_GELU, type, stream());
   for (size_t k = 0; k < count; k++) want[k] = b.f32[k] * reference_gelu_derivative(a.f32[k]);
   assert_tensor(out, want, 1e-6, 1);
   free_tensor(a), free_tensor(b), free_tensor(out), free(want);
@@ -382,8 +387,8 @@ static void test_gelu_extremes(void **state) {
   (void)state;
   const float inputs[] = {-1e4f, -30, -12, 0, 12, 30, 1e4f, NAN}, ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
   float *x = new_values(inputs, 8), *one = new_values(ones, 8), *y = new_floats(8), *d = new_floats(8);
-  gelu_forward(y, x, 8, ZERO_F32, stream());
-  gelu_backward(d, one, x, 8, ZERO_F32, stream());
+  gelu_forward(y, x, 8, OPS_GELU, ZERO_F32, stream());
+  gelu_backward(d, one, x, 8, OPS_GELU, ZERO_F32, stream());
   synchronize();
   hash_result(y, 8 * sizeof *y), hash_result(d, 8 * sizeof *d);
   for (int i = 0; i < 7; i++) {
@@ -403,8 +408,8 @@ static void test_f16_overflow(void **state) {
   float values[N * C] = {3e4f, 1, 3e4f, 1, 3e4f, 1, 3e4f, 1};
   set_tensor(big, values);
   void *scratch = new_bytes(matmul_backward_scratch(N, C, C, ZERO_F16));
-  matmul_backward(dinp.data, ops_grad(dweight, 0), ops_grad(dbias, 0), big.data, big.data, big.data, NULL, N, C, C,
-                  ZERO_F16, scratch, stream());
+  matmul_backward(dinp.data, ops_grad(dweight, 0), ops_grad(dbias, 0), big.data, big.data, big.data, NULL,
+                  OPS_NO_GELU, N, C, C, ZERO_F16, scratch, stream());
   read_tensor(dinp), read_tensor(dweight), read_tensor(dbias);
   assert_true(isinf(dinp.f32[0]) && isinf(dweight.f32[0]) && isinf(dweight.f32[1]) && isinf(dbias.f32[0]));
   assert_true(dinp.f32[1] == 3e4f + 1 - 1 || dinp.f32[1] == 3e4f + 16); // 30,001 between two fp16

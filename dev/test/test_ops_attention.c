@@ -463,7 +463,7 @@ static void test_misuse(void **state) {
   m.NH = 2, m.d = &some_dropout;
   check_fatal(misused, &m, "samples", NULL);
   m.d = &certain;
-  check_fatal(misused, &m, "less than 1, found 1", NULL);
+  check_fatal(misused, &m, "below 1, found 1", NULL);
   m.d = &less;
   check_fatal(misused, &m, "found -0.1", NULL);
   m.d = NULL, m.s.rows = 9;

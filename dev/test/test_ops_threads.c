@@ -100,9 +100,9 @@ static void run_layernorm(Outputs *outputs, const size_t *shape) { // N, C, accu
   void *dout = new_input(outputs, N * C, 1, 3), *weight = new_input(outputs, C, 1, 4);
   void *bias = new_input(outputs, C, 1, 5), *residual = add_output(outputs, N * C);
   float *mean = add_floats(outputs, N), *rstd = add_floats(outputs, N);
-  fused_residual_layernorm_forward(residual, add_output(outputs, N * C), mean, rstd, a, b, weight, bias, N, C,
+  fused_residual_layernorm_forward(residual, add_output(outputs, N * C), mean, rstd, a, b, weight, bias, N, C, 1e-5f,
                                    outputs->type, NULL);
-  layernorm_forward(add_output(outputs, N * C), mean, rstd, residual, weight, bias, N, C, outputs->type, NULL);
+  layernorm_forward(add_output(outputs, N * C), mean, rstd, residual, weight, bias, N, C, 1e-5f, outputs->type, NULL);
   void *scratch = new_bytes(layernorm_backward_scratch(N, C));
   OpsGrad dweight = add_gradient(outputs, C, (int)shape[2]), dbias = add_gradient(outputs, C, (int)shape[2]);
   layernorm_backward(add_output(outputs, N * C), dweight, dbias, dout, a, residual, mean, rstd, weight, N, C,
@@ -120,8 +120,8 @@ static void run_matmul(Outputs *outputs, const size_t *shape) { // N, C, OC, acc
   matmul_forward(add_output(outputs, N * OC), NULL, inp, weight, NULL, N, C, OC, OPS_NO_GELU, type, NULL);
   void *scratch = new_bytes(matmul_backward_scratch(N, C, OC, outputs->grad_type));
   OpsGrad dweight = add_gradient(outputs, OC * C, (int)shape[3]), dbias = add_gradient(outputs, OC, (int)shape[3]);
-  matmul_backward(add_output(outputs, N * C), dweight, dbias, dout, inp, weight, before, N, C, OC, type, scratch,
-                  NULL);
+  matmul_backward(add_output(outputs, N * C), dweight, dbias, dout, inp, weight, before, OPS_GELU, N, C, OC, type,
+                  scratch, NULL);
   free(inp), free(weight), free(bias), free(dout), free(before), free(scratch);
 }
 
@@ -175,8 +175,9 @@ static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp,
   float *loss = add_floats(outputs, N);
   void *dhidden = add_output(outputs, N * C);
   OpsGrad dwte = add_gradient(outputs, Vp * C, (int)shape[4]);
-  lm_head_loss(loss, dhidden, dwte, add_floats(outputs, N * V), hidden, wte, targets, 0.1f, N, C, V, Vp, type,
-               scratch, NULL);
+  OpsGrad no_bias = {NULL, ZERO_F32, 0};
+  lm_head_loss(loss, dhidden, dwte, no_bias, add_floats(outputs, N * V), NULL, hidden, wte, NULL, targets, 0.1f, N, C,
+               V, Vp, type, scratch, NULL);
   free(scratch);
   scratch = new_bytes(lm_head_logits_scratch(N, C, Vp, type));
   lm_head_logits(add_floats(outputs, N * V), hidden, wte, N, C, V, Vp, type, scratch, NULL);
@@ -186,8 +187,8 @@ static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp,
 static void run_elementwise(Outputs *outputs, const size_t *shape) { // count
   size_t count = shape[0];
   void *a = new_input(outputs, count, 3, 1), *b = new_input(outputs, count, 1, 2);
-  gelu_forward(add_output(outputs, count), a, count, outputs->type, NULL);
-  gelu_backward(add_output(outputs, count), b, a, count, outputs->type, NULL);
+  gelu_forward(add_output(outputs, count), a, count, OPS_GELU, outputs->type, NULL);
+  gelu_backward(add_output(outputs, count), b, a, count, OPS_GELU, outputs->type, NULL);
   residual_add(add_output(outputs, count), a, b, count, outputs->type, NULL);
   free(a), free(b);
 }

@@ -21,7 +21,7 @@ AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t N
                           .padded = attention_padded_head(C, NH),
                           .causal = causal,
                           .scale = 1.0f / sqrtf((float)head),
-                          .dropout = dropout_of(dropout)};
+                          .dropout = dropout_plan(dropout)};
   if (shape.dropout.threshold > 0 && s->samples == NULL) {
     zero_fatal("attention: dropout needs the sequences' samples, found none: set them in OpsSequences");
   }
@@ -50,7 +50,7 @@ AttentionHead attention_head(const AttentionShape *shape, size_t b, size_t h) {
                          .lse = shape->NH * start + h * (s->starts != NULL ? length : s->longest),
                          .column = h * shape->head,
                          .sample = s->samples != NULL ? (uint32_t)s->samples[b] : 0,
-                         .site = shape->dropout.site + (uint32_t)h};
+                         .number = (uint32_t)h};
 }
 
 void attention_zero_padding(void *data, size_t width, const OpsSequences *sequences, ZeroType type) {

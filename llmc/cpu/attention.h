@@ -16,7 +16,7 @@ typedef struct {
   size_t padded; // the same rounded up to TILE_COLUMNS: the columns of a packed tile
   int causal;
   float scale; // 1 / sqrt(head)
-  Dropout dropout;
+  DropoutPlan dropout;
 } AttentionShape;
 
 // Ends the program if C is not a multiple of NH or the sequences do not lie in their rows one after the other.
@@ -42,7 +42,7 @@ typedef struct {
   size_t lse;      // where its log-sum-exps begin
   size_t column;   // its first channel
   uint32_t sample; // what its dropout draws from
-  uint32_t site;
+  uint32_t number; // of the head, likewise
 } AttentionHead;
 
 AttentionHead attention_head(const AttentionShape *shape, size_t b, size_t h);
@@ -63,8 +63,8 @@ VEC_INLINE void attention_factors(float *factors, const AttentionShape *shape, c
 #pragma GCC unroll 8
   for (int i = 0; i < TILE; i += DROPOUT_STEP) {
     Vec drawn[2];
-    vec_dropout_factors(&shape->dropout, (uint32_t)(first_key + (size_t)i) / DROPOUT_WORDS, (uint32_t)position,
-                        h->sample, h->site, drawn);
+    vec_dropout_factors(&shape->dropout, h->number, (uint32_t)(first_key + (size_t)i) / DROPOUT_WORDS,
+                        (uint32_t)position, h->sample, drawn);
     vec_store(factors + i, drawn[0]);
     vec_store(factors + i + VEC_WIDTH, drawn[1]);
   }

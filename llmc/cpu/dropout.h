@@ -39,12 +39,13 @@ VEC_INLINE VecWide vec_wide_lanes(void) {
 #endif
 }
 
-// words: of the DROPOUT_STEP elements from DROPOUT_WORDS * group on, in their order.
-VEC_INLINE void vec_dropout_words(const Dropout *dropout, uint32_t group, uint32_t position, uint32_t sample,
-                                  uint32_t site, VecBits words[2]) {
+// dropout_words for neighbouring blocks at once. words: of the DROPOUT_STEP elements from DROPOUT_WORDS * block on,
+// in their order.
+VEC_INLINE void vec_dropout_words(const DropoutPlan *plan, uint32_t head, uint32_t block, uint32_t position,
+                                  uint32_t sample, VecBits words[2]) {
   const VecWide none = {0}, multiplier0 = none + ZERO_PHILOX_M0, multiplier1 = none + ZERO_PHILOX_M1;
-  VecWide x0 = vec_wide_lanes() + group, x1 = none + position, x2 = none + sample, x3 = none + site;
-  uint32_t k0 = dropout->key[0], k1 = dropout->key[1];
+  VecWide x0 = vec_wide_lanes() + block, x1 = none + position, x2 = none + sample, x3 = none + (plan->site + head);
+  uint32_t k0 = plan->key[0], k1 = plan->key[1];
 #pragma GCC unroll 10
   for (int round = 0; round < ZERO_PHILOX_ROUNDS; round++) {
     const VecWide product0 = vec_multiply_low(x0, multiplier0), product1 = vec_multiply_low(x2, multiplier1);
@@ -61,13 +62,13 @@ VEC_INLINE void vec_dropout_words(const Dropout *dropout, uint32_t group, uint32
   words[1] = (VecBits)__builtin_shuffle(first, second, low + WIDE_LANES / 2);
 }
 
-// factors: what the DROPOUT_STEP elements from DROPOUT_WORDS * group on are multiplied by.
-VEC_INLINE void vec_dropout_factors(const Dropout *dropout, uint32_t group, uint32_t position, uint32_t sample,
-                                    uint32_t site, Vec factors[2]) {
+// factors: what the DROPOUT_STEP elements from DROPOUT_WORDS * block on are multiplied by.
+VEC_INLINE void vec_dropout_factors(const DropoutPlan *plan, uint32_t head, uint32_t block, uint32_t position,
+                                    uint32_t sample, Vec factors[2]) {
   VecBits words[2];
-  vec_dropout_words(dropout, group, position, sample, site, words);
+  vec_dropout_words(plan, head, block, position, sample, words);
   for (int i = 0; i < 2; i++) {
-    factors[i] = vec_select((VecInt)(words[i] < dropout->threshold), vec_set(0), vec_set(dropout->scale));
+    factors[i] = vec_select((VecInt)(words[i] < plan->threshold), vec_set(0), vec_set(plan->scale));
   }
 }
 

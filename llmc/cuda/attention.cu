@@ -37,7 +37,7 @@ AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t N
                           causal,
                           head % packet == 0 && addresses % PACKET_BYTES == 0,
                           1.0f / sqrtf((float)head),
-                          dropout_of(dropout)};
+                          dropout_plan(dropout)};
   if (shape.dropout.threshold > 0 && s->samples == NULL) {
     zero_fatal("attention: dropout needs the sequences' samples, found none: set them in OpsSequences");
   }

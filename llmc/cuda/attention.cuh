@@ -35,7 +35,7 @@ typedef struct {
   int causal;
   int packets; // rows of a head may be read and written 16 bytes at a time
   float scale; // 1 / sqrt(head)
-  Dropout dropout;
+  DropoutPlan dropout;
 } AttentionShape;
 
 // Ends the program if C is not a multiple of NH, a head is larger than any tile, or the rows are not what the
@@ -85,10 +85,10 @@ __device__ __forceinline__ size_t sequence_length(const int *lengths, size_t lon
 
 // One head of one sequence.
 struct AttentionHead {
-  size_t start, length;  // the sequence's first row, its positions
-  size_t column;         // the head's first channel
-  size_t lse;            // where its log-sum-exps begin
-  uint32_t sample, site; // what its dropout draws from
+  size_t start, length;    // the sequence's first row, its positions
+  size_t column;           // the head's first channel
+  size_t lse;              // where its log-sum-exps begin
+  uint32_t sample, number; // what its dropout draws from: number is the head's
 };
 
 __device__ __forceinline__ AttentionHead attention_head(const AttentionShape &shape, size_t b, size_t h) {
@@ -98,7 +98,7 @@ __device__ __forceinline__ AttentionHead attention_head(const AttentionShape &sh
   head.column = h * shape.head;
   head.lse = shape.NH * head.start + h * (shape.starts != NULL ? head.length : shape.longest);
   head.sample = shape.samples != NULL ? (uint32_t)shape.samples[b] : 0;
-  head.site = shape.dropout.site + (uint32_t)h;
+  head.number = (uint32_t)h;
   return head;
 }
 
@@ -134,12 +134,12 @@ struct DropoutTile {
     unsigned char *bytes = reinterpret_cast<unsigned char *>(tile(number));
     for (unsigned i = threadIdx.x; i < QUERIES * BYTES; i += ATTENTION_THREADS) {
       const unsigned query = (unsigned)first_query + i / BYTES;
-      const unsigned group = (unsigned)first_key / DROPOUT_WORDS + i % BYTES * DRAWS;
+      const unsigned block = (unsigned)first_key / DROPOUT_WORDS + i % BYTES * DRAWS;
       unsigned kept = 0;
 #pragma unroll
       for (int draw = 0; draw < DRAWS; draw++) {
         uint32_t words[DROPOUT_WORDS];
-        dropout_words(&shape.dropout, group + draw, query, head.sample, head.site, words);
+        dropout_words(&shape.dropout, head.number, block + draw, query, head.sample, words);
 #pragma unroll
         for (int w = 0; w < DROPOUT_WORDS; w++) {
           kept |= (words[w] >= shape.dropout.threshold ? 1u : 0u) << (draw * DROPOUT_WORDS + w);

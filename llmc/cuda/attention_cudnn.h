@@ -40,7 +40,7 @@ static inline AttentionCall attention_call(const OpsSequences *sequences, size_t
                               NH,
                               causal,
                               s->starts == NULL && s->lengths == NULL,
-                              dropout != NULL && dropout->rate > 0,
+                              dropout != NULL && dropout->rate != 0,
                               addresses};
   return call;
 }
