@@ -6,7 +6,7 @@
 // instructions for it; main runs itself so.
 #include <unistd.h>
 
-#include "reference.h"
+#include "cases.h"
 
 // Relative L2 distance allowed to a result of fp32 arithmetic. Every rounding adds at most 2^-24 = 6e-8;
 // a sum of n terms in any order stays below about sqrt(n) * 6e-8 when errors are independent, and it is
@@ -16,23 +16,6 @@ static const double TOLERANCE = 2e-6;
 
 // LayerNorm's, GPT-2's value.
 static const float EPSILON = 1e-5f;
-
-// Types of activations and of parameter gradients, and whether these accumulate.
-typedef struct {
-  ZeroType type, grad_type;
-  int accumulate;
-} Case;
-
-static const Case cases[] = {{ZERO_F32, ZERO_F32, 0},   {ZERO_F32, ZERO_F32, 1},  {ZERO_BF16, ZERO_BF16, 0},
-                             {ZERO_BF16, ZERO_BF16, 1}, {ZERO_F16, ZERO_F16, 0},  {ZERO_F16, ZERO_F16, 1},
-                             {ZERO_BF16, ZERO_F32, 1},  {ZERO_F16, ZERO_F32, 0},  {ZERO_F32, ZERO_BF16, 0},
-                             {ZERO_F32, ZERO_F16, 1},   {ZERO_BF16, ZERO_F16, 0}, {ZERO_F16, ZERO_BF16, 1}};
-enum { CASES = sizeof cases / sizeof cases[0] };
-
-// The step from one case to the next: of the tiny ones there is one for each type of activations.
-static int case_step(void) {
-  return tiny ? 5 : 1;
-}
 
 typedef struct {
   size_t B, T, C, maxT, V, Vp;
@@ -114,7 +97,7 @@ static void check_layernorm(size_t N, size_t C, Case k) {
   Tensor out = new_tensor(count, k.type), residual = new_tensor(count, k.type);
   float *mean = new_floats(N), *rstd = new_floats(N);
   double *want = new_doubles(count), *want_mean = new_doubles(N), *want_rstd = new_doubles(N);
-  reference_layernorm(want, want_mean, want_rstd, inp.f32, weight.f32, bias.f32, N, C);
+  reference_layernorm(want, want_mean, want_rstd, inp.f32, weight.f32, bias.f32, EPSILON, N, C);
   size_t bytes = count * zero_type_size(k.type);
 
   layernorm_forward(out.data, mean, rstd, inp.data, weight.data, bias.data, N, C, EPSILON, k.type, stream());
@@ -177,7 +160,7 @@ static void test_layernorm_offset(void **state) {
   for (int i = 0; i < N * C; i++) inp[i] += 1000;
   for (int c = 0; c < C; c++) weight[c] = 1, bias[c] = 0;
   double want[N * C], want_mean[N], want_rstd[N];
-  reference_layernorm(want, want_mean, want_rstd, inp, weight, bias, N, C);
+  reference_layernorm(want, want_mean, want_rstd, inp, weight, bias, EPSILON, N, C);
   layernorm_forward(out, mean, rstd, inp, weight, bias, N, C, EPSILON, ZERO_F32, stream());
   // Sums of up to 96,000 and a mean of 1,000 are rounded to 4e-3 / 96 and 3e-5: against deviations of
   // about 0.6 some 1e-4. E[x^2] - E[x]^2 would be off by 0.1.
@@ -277,25 +260,40 @@ typedef struct {
   size_t N, C, V, Vp;
 } HeadShape;
 
-static void check_lm_head(HeadShape s, Case k) {
-  now_comparing("head N %zu C %zu V %zu Vp %zu, %s, gradients in %s, accumulate %d", s.N, s.C, s.V, s.Vp,
-                zero_type_name(k.type), zero_type_name(k.grad_type), k.accumulate);
+// The first of the largest of each row, of logits as they were computed.
+static void assert_best(const int *best, const float *logits, size_t N, size_t V) {
+  synchronize();
+  hash_result(best, N * sizeof *best);
+  for (size_t n = 0; n < N; n++) {
+    size_t want = 0;
+    for (size_t v = 1; v < V; v++) want = logits[n * V + v] > logits[n * V + want] ? v : want;
+    assert_int_equal(best[n], want);
+  }
+}
+
+// with_bias: also with a bias, its gradient and the best entry.
+static void check_lm_head(HeadShape s, Case k, int with_bias) {
+  now_comparing("head N %zu C %zu V %zu Vp %zu, bias %d, %s, gradients in %s, accumulate %d", s.N, s.C, s.V, s.Vp,
+                with_bias, zero_type_name(k.type), zero_type_name(k.grad_type), k.accumulate);
   Tensor hidden = new_random_tensor(s.N * s.C, 2, 1, k.type), wte = new_random_tensor(s.Vp * s.C, 1, 2, k.type);
-  int *targets = new_random_ints(s.N, (int)s.V, 3);
+  Tensor bias = new_random_tensor(s.Vp, 2, 5, k.type), dbias = new_gradient(s.Vp, k.grad_type, 6);
+  int *targets = new_random_ints(s.N, (int)s.V, 3), *best = new_random_ints(s.N, (int)s.V, 7);
   targets[s.N - 1] = (int)s.V - 1;
   if (s.N > 2) targets[s.N / 2] = OPS_IGNORE;
   float grad_scale = 37; // with a loss scale: most of the gradients are normal numbers in fp16
   double *want_loss = new_doubles(s.N), *want_logits = new_doubles(s.N * s.V), *want_dhidden = new_doubles(s.N * s.C);
   Tensor dwte = new_gradient(s.Vp * s.C, k.grad_type, 4), dhidden = new_tensor(s.N * s.C, k.type);
   OpsGrad none = {NULL, ZERO_F32, 0};
-  double *want_dwte = gradient_reference(dwte, k.accumulate);
-  reference_lm_head(want_loss, want_logits, want_dhidden, want_dwte, hidden.f32, wte.f32, targets, grad_scale, s.N,
-                    s.C, s.V);
+  double *want_dwte = gradient_reference(dwte, k.accumulate), *want_dbias = gradient_reference(dbias, k.accumulate);
+  reference_lm_head(want_loss, want_logits, want_dhidden, want_dwte, want_dbias, hidden.f32, wte.f32,
+                    with_bias ? bias.f32 : NULL, targets, grad_scale, s.N, s.C, s.V);
 
   float *loss = new_floats(s.N), *logits = new_floats(s.N * s.V);
   void *scratch = new_bytes(lm_head_loss_scratch(s.N, s.C, s.Vp, k.type, k.grad_type));
-  lm_head_loss(loss, dhidden.data, ops_grad(dwte, k.accumulate), none, logits, NULL, hidden.data, wte.data, NULL,
-               targets, grad_scale, s.N, s.C, s.V, s.Vp, k.type, scratch, stream());
+  const void *given = with_bias ? bias.data : NULL;
+  lm_head_loss(loss, dhidden.data, ops_grad(dwte, k.accumulate), with_bias ? ops_grad(dbias, k.accumulate) : none,
+               logits, with_bias ? best : NULL, hidden.data, wte.data, given, targets, grad_scale, s.N, s.C, s.V,
+               s.Vp, k.type, scratch, stream());
   assert_close(loss, want_loss, s.N, TOLERANCE);
   assert_close(logits, want_logits, s.N * s.V, TOLERANCE);
   // The logits' gradient is rounded to the type, then the results are, to the type and to the gradient's. Over many
@@ -304,21 +302,29 @@ static void check_lm_head(HeadShape s, Case k) {
   assert_tensor(dhidden, want_dhidden, TOLERANCE, two_roundings);
   assert_tensor(dwte, want_dwte, TOLERANCE + rounding(k.type, dwte.count), 1);
   if (!k.accumulate) assert_zeros(dwte.f32 + s.V * s.C, (s.Vp - s.V) * s.C);
+  if (with_bias) {
+    assert_tensor(dbias, want_dbias, TOLERANCE + rounding(k.type, dbias.count), 1);
+    if (!k.accumulate) assert_zeros(dbias.f32 + s.V, s.Vp - s.V);
+    assert_best(best, logits, s.N, s.V);
+  }
   if (s.N > 2) {
     assert_zeros(loss + s.N / 2, 1);
     assert_zeros(dhidden.f32 + s.N / 2 * s.C, s.C);
   }
 
   float *forward_only = new_floats(s.N), *sampled = new_floats(s.N * s.V);
-  lm_head_loss(forward_only, NULL, none, none, NULL, NULL, hidden.data, wte.data, NULL, targets, 1, s.N, s.C, s.V,
+  lm_head_loss(forward_only, NULL, none, none, NULL, NULL, hidden.data, wte.data, given, targets, 1, s.N, s.C, s.V,
                s.Vp, k.type, scratch, stream());
   assert_same_bits(forward_only, loss, s.N * sizeof(float));
-  void *sample_scratch = new_bytes(lm_head_logits_scratch(s.N, s.C, s.Vp, k.type));
-  lm_head_logits(sampled, hidden.data, wte.data, s.N, s.C, s.V, s.Vp, k.type, sample_scratch, stream());
-  assert_close(sampled, want_logits, s.N * s.V, TOLERANCE);
-  free_tensor(hidden), free_tensor(wte), free_tensor(dwte), free_tensor(dhidden), free(targets), free(want_loss);
-  free(want_logits), free(want_dhidden), free(want_dwte), free(loss), free(logits), free(scratch);
-  free(forward_only), free(sampled), free(sample_scratch);
+  if (!with_bias) {
+    void *sample_scratch = new_bytes(lm_head_logits_scratch(s.N, s.C, s.Vp, k.type));
+    lm_head_logits(sampled, hidden.data, wte.data, s.N, s.C, s.V, s.Vp, k.type, sample_scratch, stream());
+    assert_close(sampled, want_logits, s.N * s.V, TOLERANCE);
+    free(sample_scratch);
+  }
+  free_tensor(hidden), free_tensor(wte), free_tensor(dwte), free_tensor(dhidden), free_tensor(bias);
+  free_tensor(dbias), free(targets), free(best), free(want_loss), free(want_logits), free(want_dhidden);
+  free(want_dwte), free(want_dbias), free(loss), free(logits), free(scratch), free(forward_only), free(sampled);
 }
 
 static void test_lm_head(void **state) {
@@ -332,11 +338,18 @@ static void test_lm_head(void **state) {
   const HeadShape *chosen = tiny ? tiny_shapes : shapes;
   size_t count = tiny ? sizeof tiny_shapes / sizeof tiny_shapes[0] : sizeof shapes / sizeof shapes[0];
   for (size_t i = 0; i < count; i++) {
-    for (int c = 0; c < CASES; c += case_step()) check_lm_head(chosen[i], cases[c]);
+    for (int c = 0; c < CASES; c += case_step()) {
+      for (int with_bias = 0; with_bias < 2; with_bias++) check_lm_head(chosen[i], cases[c], with_bias);
+    }
+  }
+  // Classifiers of a few labels.
+  HeadShape labels[] = {{9, 8, 2, 2}, {13, 40, 3, 3}, {16, 20, 2, 2}, {600, 7, 3, 3}, {5, 16, 6, 6}};
+  for (size_t i = 0; i < (tiny ? 2 : sizeof labels / sizeof labels[0]); i++) {
+    for (int c = 0; c < CASES; c += case_step()) check_lm_head(labels[i], cases[c], 1);
   }
   if (tiny) return;
-  for (int c = 0; c < 6; c++) check_lm_head((HeadShape){30, 20, 40000, 40064}, cases[c]);
-  for (int c = 1; c < 4; c++) check_lm_head((HeadShape){4100, 8, 33, 64}, cases[c]);
+  for (int c = 0; c < 6; c++) check_lm_head((HeadShape){30, 20, 40000, 40064}, cases[c], c % 2);
+  for (int c = 1; c < 4; c++) check_lm_head((HeadShape){4100, 8, 33, 64}, cases[c], 1);
 }
 
 // Logits of some hundreds: e^x of them would overflow without the maximum taken out.
@@ -444,12 +457,19 @@ int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "plain") == 0) return cmocka_run_group_tests(plain, NULL, NULL);
   read_arguments(argc, argv);
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_encoder),      cmocka_unit_test(test_encoder_unwanted),
-      cmocka_unit_test(test_layernorm),    cmocka_unit_test(test_layernorm_offset),
-      cmocka_unit_test(test_matmul),       cmocka_unit_test(test_matmul_many_shapes),
-      cmocka_unit_test(test_lm_head),      cmocka_unit_test(test_lm_head_large_logits),
-      cmocka_unit_test(test_elementwise),  cmocka_unit_test(test_gelu_extremes),
-      cmocka_unit_test(test_f16_overflow), cmocka_unit_test(test_matmul_peak),
+      cmocka_unit_test(test_encoder),
+      cmocka_unit_test(test_encoder_unwanted),
+      cmocka_unit_test(test_layernorm),
+      cmocka_unit_test(test_layernorm_offset),
+      cmocka_unit_test(test_matmul),
+      cmocka_unit_test(test_matmul_many_shapes),
+      cmocka_unit_test(test_lm_head),
+
+      cmocka_unit_test(test_lm_head_large_logits),
+      cmocka_unit_test(test_elementwise),
+      cmocka_unit_test(test_gelu_extremes),
+      cmocka_unit_test(test_f16_overflow),
+      cmocka_unit_test(test_matmul_peak),
       cmocka_unit_test(test_notice),
   };
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
