@@ -20,7 +20,7 @@ export ZERO_EMU_UNIFIED=1 ZERO_TEST_CUDA=1 TSAN_OPTIONS=halt_on_error=1
 # FILE | FUNCTION | which barrier of the function | the line's text | why nothing goes wrong without it
 harmless='
 llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | its callers give it tiles whose rows a warp alone has read, with barriers since then; for tiles that other warps read
-llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s results have been read | its one caller calls it once in a block; for a kernel that goes over several rows
+llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s results have been read | a block calls it for its best entry and for its softmax, with a barrier of write_best in between; for a kernel that goes over several rows
 '
 # The same, with why results come out right in the emulator's orders.
 race_only='
