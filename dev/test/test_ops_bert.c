@@ -65,6 +65,7 @@ static void test_dropout(void **state) {
 // Masks by another step, seed, site, sample or position have as much in common as chance gives them.
 static void test_dropout_keys(void **state) {
   (void)state;
+  if (tiny) skip(); // test_dropout runs the same kernel
   enum { N = 16, C = 500, OTHERS = 6 };
   float *ones = new_floats(N * C), *first = new_floats(N * C), *other = new_floats(N * C);
   int *samples = (int *)new_bytes(N * sizeof(int)), *positions = (int *)new_bytes(N * sizeof(int));
@@ -170,7 +171,7 @@ static void check_embeddings(size_t N, size_t C, ZeroType type) {
 static void test_embeddings(void **state) {
   (void)state;
   size_t shapes[][2] = {{1, 1}, {13, 40}, {64, 131}};
-  for (size_t i = 0; i < COUNT(shapes); i++) {
+  for (size_t i = 0; i < (tiny ? 2 : COUNT(shapes)); i++) {
     for (int t = 0; t < TYPES; t++) check_embeddings(shapes[i][0], shapes[i][1], every_type[t]);
   }
   // N, C, rows of the table: around the slice of 128 rows; one row, two, one digit of the sort and more.
@@ -281,6 +282,7 @@ static void test_elementwise(void **state) {
 // Value by value, across the borders of the approximations: relative where the value is not far below its argument.
 static void test_each_value(void **state) {
   (void)state;
+  if (tiny) skip(); // test_elementwise runs the same kernels
   enum { POINTS = 4001 };
   float *x = new_floats(POINTS), *one = new_floats(POINTS), *y = new_floats(POINTS);
   for (int i = 0; i < POINTS; i++) x[i] = (float)(i - POINTS / 2) * 0.003f, one[i] = 1;
