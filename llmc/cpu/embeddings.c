@@ -64,7 +64,7 @@ static Parts sort_parts(const int *index, size_t N, size_t C, size_t rows, void 
     }
     list[count++] = (IndexedRow){(uint32_t)index[row], (uint32_t)row};
   }
-  Parts parts = {sort_rows(list, other, count, rows), count, starts, 0, (float *)(starts + N), C};
+  Parts parts = {sort_rows(list, other, count, rows), count, starts, 0, (float *)(void *)(starts + N), C};
   for (size_t i = 0; i < count; i++) {
     if (i % SLICE_ROWS == 0 || parts.list[i].index != parts.list[i - 1].index) starts[parts.parts++] = i;
   }
