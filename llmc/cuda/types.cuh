@@ -105,4 +105,21 @@ __device__ __forceinline__ float gelu_derivative(float x) {
   return s + x * s * (e * s) * slope;
 }
 
+// ---------------------------------------------------------------- GELU, error-function form
+#define SQRT_HALF 0.7071067812f
+#define NORMAL_DENSITY_AT_0 0.3989422804f // 1 / sqrt(2 pi)
+
+// The normal distribution's integral from -infinity to x, accurate where it is small too.
+__device__ __forceinline__ float normal_integral(float x) {
+  return 0.5f * erfcf(-x * SQRT_HALF);
+}
+
+__device__ __forceinline__ float gelu_erf(float x) {
+  return x * normal_integral(x);
+}
+
+__device__ __forceinline__ float gelu_erf_derivative(float x) {
+  return normal_integral(x) + x * expf(-0.5f * x * x) * NORMAL_DENSITY_AT_0;
+}
+
 #endif
