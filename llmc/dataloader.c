@@ -1,48 +1,36 @@
 // Token shards: files, windows and the order in which training takes them.
 #include "dataloader.h"
 
-#include <glob.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../zero/memory.h"
 #include "../zero/philox.h"
 #include "files.h"
-#include "sidecar.h"
 
 enum {
   TOKENS_MAGIC = 20240520,
   TOKENS_VERSION = 1,
-  OPEN_FILES = 64,       // descriptors kept open at once
   SCAN_TOKENS = 1 << 19, // tokens per read when a shard is scanned: 1 MiB
   FEISTEL_ROUNDS = 6,
-  PROBLEM_BYTES = 16384,      // for messages with paths in them
   PERMUTE_STREAM = 0x5045524d // "PERM": apart from the counters that random_normal uses
 };
 
 typedef struct {
-  const char *path; // belongs to the glob
+  const char *path; // belongs to the files
   size_t tokens;
   size_t first_window; // windows in all shards before this one
 } Shard;
 
-typedef struct {
-  int fd; // -1: free
-  size_t shard;
-  size_t last_use;
-} OpenFile;
-
 struct DataLoader {
-  glob_t files;
+  ShardFiles files;
   Shard *shards; // (num_shards)
   size_t num_shards;
   size_t windows, tokens;
   size_t T, vocab;
   uint64_t seed;
   uint16_t *buffer; // (T + 1)
-  OpenFile open_files[OPEN_FILES];
-  size_t uses; // clock of the open files
-  DataLoaderVerified verified;
+  ShardsVerified verified;
   double seconds; // spent on windows
 };
 
@@ -126,13 +114,13 @@ static void scan_shard(const Shard *shard, const char *flag, size_t vocab, ZeroE
 }
 
 static void open_shards(DataLoader *loader, const char *pattern, const char *flag, ZeroErrors *errors) {
-  loader->num_shards = loader->files.gl_pathc;
+  loader->num_shards = shard_files_count(&loader->files);
   loader->shards = zero_malloc(loader->num_shards * sizeof *loader->shards, ZERO_MEM_OTHER);
   int problems = errors->count;
   size_t longest = 0;
   for (size_t s = 0; s < loader->num_shards; s++) {
     Shard *shard = &loader->shards[s];
-    shard->path = loader->files.gl_pathv[s];
+    shard->path = shard_files_path(&loader->files, s);
     check_shard(shard, flag, errors);
     shard->first_window = loader->windows;
     loader->tokens += shard->tokens;
@@ -154,26 +142,15 @@ static void open_shards(DataLoader *loader, const char *pattern, const char *fla
 
 DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, size_t vocab, uint64_t seed,
                             ZeroErrors *errors) {
-  glob_t files;
-  int status = glob(pattern, GLOB_BRACE | GLOB_TILDE, NULL, &files); // sorted by name
-  if (status != 0) {
-    if (status == GLOB_NOMATCH) {
-      zero_errors_add(errors, "%s %s: no such file; give a token file or a pattern such as 'data/*_train.bin'", flag,
-                      pattern);
-    } else {
-      zero_errors_add(errors, "%s %s: the pattern cannot be searched: %s; give a simpler one", flag, pattern,
-                      status == GLOB_NOSPACE ? "out of memory" : "a directory cannot be read");
-    }
-    globfree(&files);
+  DataLoader *loader = zero_malloc(sizeof *loader, ZERO_MEM_OTHER);
+  if (shard_files_find(&loader->files, pattern, flag, errors) != 0) {
+    dataloader_close(loader);
     return NULL;
   }
-  DataLoader *loader = zero_malloc(sizeof *loader, ZERO_MEM_OTHER);
-  loader->files = files;
   loader->T = T;
   loader->vocab = vocab;
   loader->seed = seed;
   loader->buffer = zero_malloc((T + 1) * sizeof *loader->buffer, ZERO_MEM_OTHER);
-  for (size_t i = 0; i < OPEN_FILES; i++) loader->open_files[i].fd = -1;
 
   int problems = errors->count;
   open_shards(loader, pattern, flag, errors);
@@ -191,20 +168,10 @@ static double now(void) {
 }
 
 void dataloader_verify(DataLoader *loader, const char *flag, int rank, int ranks, ZeroErrors *errors) {
-  const double start = now();
-  char problem[PROBLEM_BYTES];
-  for (size_t s = 0; s < loader->num_shards; s++) {
-    const Shard *shard = &loader->shards[s];
-    if (!sidecar_exists(shard->path)) continue;
-    loader->verified.shards++;
-    loader->verified.bytes += token_offset(shard->tokens);
-    if (s % (size_t)ranks != (size_t)rank) continue;
-    if (sidecar_verify(shard->path, problem, sizeof problem) != 0) zero_errors_add(errors, "%s %s", flag, problem);
-  }
-  loader->verified.seconds = now() - start;
+  loader->verified = shard_files_verify(&loader->files, flag, rank, ranks, errors);
 }
 
-DataLoaderVerified dataloader_verified(const DataLoader *loader) {
+ShardsVerified dataloader_verified(const DataLoader *loader) {
   return loader->verified;
 }
 
@@ -220,10 +187,7 @@ size_t dataloader_shards(const DataLoader *loader) {
 
 void dataloader_close(DataLoader *loader) {
   if (loader == NULL) return;
-  for (size_t i = 0; i < OPEN_FILES; i++) {
-    if (loader->open_files[i].fd >= 0) close(loader->open_files[i].fd);
-  }
-  globfree(&loader->files);
+  shard_files_close(&loader->files);
   zero_free(loader->shards);
   zero_free(loader->buffer);
   zero_free(loader);
@@ -231,27 +195,6 @@ void dataloader_close(DataLoader *loader) {
 
 // ---------------------------------------------------------------------------------------------------
 // Windows
-
-// The shard's descriptor; the one that was not used for the longest time makes room.
-static int shard_file(DataLoader *loader, size_t shard) {
-  OpenFile *slot = &loader->open_files[0];
-  for (size_t i = 0; i < OPEN_FILES; i++) {
-    OpenFile *file = &loader->open_files[i];
-    if (file->fd >= 0 && file->shard == shard) {
-      file->last_use = ++loader->uses;
-      return file->fd;
-    }
-    if (file->last_use < slot->last_use) slot = file; // a free one was never used: 0
-  }
-  if (slot->fd >= 0) close(slot->fd);
-  size_t size = 0;
-  const char *reason = NULL;
-  const char *path = loader->shards[shard].path;
-  int fd = file_open(path, &size, &reason);
-  if (fd < 0) zero_fatal("%s: cannot be opened again while training: %s; was it moved or deleted?", path, reason);
-  *slot = (OpenFile){.fd = fd, .shard = shard, .last_use = ++loader->uses};
-  return fd;
-}
 
 // The last shard whose first window is not after w: shards too short for a window share their successor's.
 static size_t shard_of_window(const DataLoader *loader, size_t w) {
@@ -274,7 +217,8 @@ static void read_window(DataLoader *loader, size_t w, int *inputs, int *targets)
   size_t first = (w - shard->first_window) * loader->T;
   size_t count = loader->T + 1;
   uint16_t *tokens = loader->buffer; // (T + 1)
-  const char *reason = file_read(shard_file(loader, s), tokens, count * sizeof *tokens, token_offset(first));
+  const char *reason =
+      file_read(shard_files_fd(&loader->files, s), tokens, count * sizeof *tokens, token_offset(first));
   if (reason != NULL) {
     zero_fatal("%s: %zu tokens at byte %zu cannot be read: %s; was the file changed?", shard->path, count,
                token_offset(first), reason);

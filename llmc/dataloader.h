@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "../zero/error.h"
+#include "shard_files.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,15 +25,9 @@ typedef struct DataLoader DataLoader;
 DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, size_t vocab, uint64_t seed,
                             ZeroErrors *errors);
 
-// Checksums, for shards that have one beside them (sidecar.h). The ranks that read the same disks share the work:
-// rank r of `ranks` reads shards r, r + ranks, … whole. Problems go into errors: a shard that differs from its
-// checksum.
+// The checksums beside the shards: shard_files_verify.
 void dataloader_verify(DataLoader *, const char *flag, int rank, int ranks, ZeroErrors *errors);
-typedef struct {
-  size_t shards, bytes; // with a checksum, whoever read them
-  double seconds;       // of this rank
-} DataLoaderVerified;
-DataLoaderVerified dataloader_verified(const DataLoader *); // zeros before dataloader_verify
+ShardsVerified dataloader_verified(const DataLoader *); // zeros before dataloader_verify
 
 size_t dataloader_windows(const DataLoader *); // of all shards
 size_t dataloader_tokens(const DataLoader *);

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "../zero/memory.h"
+#include "descriptor.h"
 #include "gpt2_hf.h"
-#include "gpt2_limits.h"
 #include "json_file.h"
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
@@ -125,7 +125,7 @@ int gpt2_hf_config(const char *folder, GPT2Config *config, double *dropout, Zero
       *dropout = read_dropout(&source);
     }
     if (errors->count == problems) gpt2_config_check(config, path, errors);
-    if (errors->count == problems) config->padded_vocab_size = gpt2_pad_vocab(config->vocab_size);
+    if (errors->count == problems) config->padded_vocab_size = model_pad_vocab(config->vocab_size);
     cJSON_Delete(root);
   }
   zero_free(place);

@@ -106,6 +106,16 @@ void matmul_backward(void *dinp,                     // (N, C) or NULL
                      const void *pre,                // (N, C) or NULL
                      size_t N, size_t C, size_t OC, ZeroType type, void *scratch, ZeroStream stream);
 
+// Where the rows of a batch belong. Rows that are in no sequence (padding) give 0 and get gradient 0 from attention.
+typedef struct {
+  size_t count;       // sequences
+  size_t longest;     // no sequence is longer: T of a dense batch
+  size_t rows;        // N: rows of the tensors; count * longest where starts is NULL
+  const int *starts;  // (count) first row of each, ascending, or NULL: sequence b starts at row b * longest
+  const int *lengths; // (count) or NULL: all `longest`
+  const int *samples; // (count) number within the global batch, keys the dropout; NULL without dropout
+} OpsSequences;
+
 // ---------------------------------------------------------------- attention
 // Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the
 // T x T scores are never stored. qkv holds q, k, v of a row side by side, heads inside each.

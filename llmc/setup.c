@@ -190,11 +190,10 @@ void setup_finish(Setup *s) {
   if (schedule_parse(o->schedule, &s->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
 }
 
-static void print_verified(const DataLoader *loader, const char *flag) {
-  const DataLoaderVerified v = dataloader_verified(loader);
+static void print_verified(ShardsVerified v, size_t shards, const char *flag) {
   if (v.shards == 0) return;
-  printf("data: %s: %zu of %zu shards agree with their checksums, %.1f MB read in %.2f s\n", flag, v.shards,
-         dataloader_shards(loader), (double)v.bytes * 1e-6, v.seconds);
+  printf("data: %s: %zu of %zu shards agree with their checksums, %.1f MB read in %.2f s\n", flag, v.shards, shards,
+         (double)v.bytes * 1e-6, v.seconds);
 }
 
 void setup_print(const Setup *s, size_t vocab) {
@@ -205,8 +204,8 @@ void setup_print(const Setup *s, size_t vocab) {
   } else {
     printf("data: train off | val %s\n", s->val ? o->val : "off");
   }
-  if (s->train) print_verified(s->train, "-i");
-  if (s->val) print_verified(s->val, "-j");
+  if (s->train) print_verified(dataloader_verified(s->train), dataloader_shards(s->train), "-i");
+  if (s->val) print_verified(dataloader_verified(s->val), dataloader_shards(s->val), "-j");
   printf(
       "optimizer: %s lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed %lld\n",
       s->zero.l2 ? "Adam" : "AdamW", s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip,
