@@ -16,7 +16,7 @@ static int setup(void **state) {
   (void)state;
   check_make_dir(dir);
   check_path(model, dir, SAFETENSORS_FILE);
-  check_path(config_path, dir, GPT2_HF_CONFIG);
+  check_path(config_path, dir, HF_CONFIG);
   return 0;
 }
 

@@ -15,7 +15,7 @@ static int setup(void **state) {
   (void)state;
   check_make_dir(dir);
   check_path(model, dir, SAFETENSORS_FILE);
-  check_path(config_path, dir, GPT2_HF_CONFIG);
+  check_path(config_path, dir, HF_CONFIG);
   return 0;
 }
 
@@ -62,7 +62,7 @@ static const struct {
 };
 
 typedef struct {
-  char names[MAX_TENSORS][GPT2_HF_NAME];
+  char names[MAX_TENSORS][HF_NAME];
   SafeTensorPlan plans[MAX_TENSORS];
   int salt[MAX_TENSORS]; // of the values
   size_t count;
@@ -86,7 +86,7 @@ static void make_folder(Folder *folder, const char *prefix) {
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     const int in_block = gpt2_tensor_in_block((GPT2Tensor)t);
     for (int l = 0; l < (in_block ? L : 1); l++) {
-      char name[GPT2_HF_NAME], block[16] = "";
+      char name[HF_NAME], block[16] = "";
       if (in_block) snprintf(block, sizeof block, "h.%d.", l);
       snprintf(name, sizeof name, "%s%s%s", prefix, block, TENSORS[t].name);
       add(folder, name, TENSORS[t].ndim, TENSORS[t].shape[0], TENSORS[t].shape[1], salt_of(t, l));
@@ -223,7 +223,7 @@ static void test_large_tensors(void **state) {
   assert_non_null(values);
   for (size_t i = 0; i < 4 * WIDE * WIDE; i++) values[i] = (float)i;
   SafeTensorPlan plans[GPT2_NUM_TENSORS];
-  char names[GPT2_NUM_TENSORS][GPT2_HF_NAME];
+  char names[GPT2_NUM_TENSORS][HF_NAME];
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     gpt2_hf_name((GPT2Tensor)t, 0, names[t]);
     plans[t].name = names[t];
