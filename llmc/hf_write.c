@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "../zero/memory.h"
-#include "hf_config.h"
 #include "safetensors.h"
 
 enum { BLOCK_ELEMENTS = 1 << 16 }; // transposed at a time, but whole rows
@@ -39,6 +38,19 @@ void hf_json_add(cJSON *object, const HFValue *values, size_t count) {
   }
 }
 
+static char *print_object(cJSON *root) {
+  char *text = cJSON_Print(root);
+  if (text == NULL) zero_fatal("no memory for a JSON file");
+  cJSON_Delete(root);
+  return text;
+}
+
+char *hf_json_text(const HFValue *values, size_t count) {
+  cJSON *root = cJSON_CreateObject();
+  hf_json_add(root, values, count);
+  return print_object(root);
+}
+
 char *hf_config_text(const char *architecture, const char *model_type, const HFValue *values, size_t count,
                      ZeroType type) {
   static const char *const types[] = {[ZERO_F32] = "float32", [ZERO_BF16] = "bfloat16", [ZERO_F16] = "float16"};
@@ -51,10 +63,7 @@ char *hf_config_text(const char *architecture, const char *model_type, const HFV
   hf_json_add(root, first, sizeof first / sizeof first[0]);
   hf_json_add(root, values, count);
   hf_json_add(root, last, sizeof last / sizeof last[0]);
-  char *text = cJSON_Print(root);
-  if (text == NULL) zero_fatal("no memory for %s", HF_CONFIG);
-  cJSON_Delete(root);
-  return text;
+  return print_object(root);
 }
 
 int hf_write_text(const char *path, const char *text, char *problem, size_t problem_bytes) {

@@ -25,6 +25,8 @@ typedef struct {
 
 // Adds them in this order. Ends the program where there is no memory.
 void hf_json_add(cJSON *object, const HFValue *values, size_t count);
+// An object with these values as a text, to be freed with cJSON_free.
+char *hf_json_text(const HFValue *values, size_t count);
 // A config.json with these values behind architecture and model_type, and the type of the weights behind those. To
 // be freed with cJSON_free.
 char *hf_config_text(const char *architecture, const char *model_type, const HFValue *values, size_t count,
