@@ -78,9 +78,10 @@ static BertLines read_labels(const HFConfig *s) {
     hf_config_refuse(s, "id2label", object, "give an object with a name for each number");
     return labels;
   }
-  const size_t count = (size_t)cJSON_GetArraySize(object);
-  if (hf_config_size_or(s, "num_labels", count) != count) {
-    hf_config_refuse(s, "num_labels", hf_config_get(s, "num_labels"), "id2label has another number of them");
+  const size_t count = (size_t)cJSON_GetArraySize(object), given = hf_config_size_or(s, "num_labels", count);
+  if (given != count) {
+    if (given > 0)
+      hf_config_refuse(s, "num_labels", hf_config_get(s, "num_labels"), "id2label has another number of them");
     return labels;
   }
   char **names = names_by_number(s, object, count);
