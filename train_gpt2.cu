@@ -8,21 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "llmc/checkpoint_dir.h"
 #include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
 #include "llmc/gpt2_export.h"
 #include "llmc/gpt2_weights.h"
-#include "llmc/logger.h"
 #include "llmc/ops.h"
-#include "llmc/outliers.h"
 #include "llmc/random.h"
-#include "llmc/run_checkpoint.h"
 #include "llmc/sampler.h"
-#include "llmc/setup.h"
 #include "llmc/stop.h"
+#include "llmc/trainer.h"
 #include "zero/zero.h"
 #ifdef ZERO_CUDA
 #include "llmc/cuda/attention_cudnn.h"
@@ -294,11 +290,11 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
   int u = 1 + (int)l;
   const void *ln1w = param(m, p, u, GPT2_LN1W), *ln1b = param(m, p, u, GPT2_LN1B);
   if (l == 0) {
-    layernorm_forward(a->ln1, a->mean1, a->rstd1, m->encoded, ln1w, ln1b, N, C, m->type, s);
+    layernorm_forward(a->ln1, a->mean1, a->rstd1, m->encoded, ln1w, ln1b, N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   } else { // the block before left its MLP's output in res3: add its residual stream now
     BlockActivations *before = &m->blocks[l - 1];
     fused_residual_layernorm_forward(before->res3, a->ln1, a->mean1, a->rstd1, before->res2, before->res3, ln1w, ln1b,
-                                     N, C, m->type, s);
+                                     N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   matmul_forward(a->qkv, NULL, a->ln1, param(m, p, u, GPT2_QKVW), param(m, p, u, GPT2_QKVB), N, C, 3 * C, OPS_NO_GELU,
@@ -307,7 +303,7 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
   matmul_forward(a->res2, NULL, a->att, param(m, p, u, GPT2_ATTPROJW), param(m, p, u, GPT2_ATTPROJB), N, C, C,
                  OPS_NO_GELU, m->type, s);
   fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, residual, a->res2, param(m, p, u, GPT2_LN2W),
-                                   param(m, p, u, GPT2_LN2B), N, C, m->type, s);
+                                   param(m, p, u, GPT2_LN2B), N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   matmul_forward(a->fc, a->fc_pre, a->ln2, param(m, p, u, GPT2_FCW), param(m, p, u, GPT2_FCB), N, C, 4 * C, OPS_GELU,
                  m->type, s);
   matmul_forward(a->res3, NULL, a->fc, param(m, p, u, GPT2_FCPROJW), param(m, p, u, GPT2_FCPROJB), N, 4 * C, C,
@@ -342,7 +338,7 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   const void *p = zero_get(e, m->final_unit);
   fused_residual_layernorm_forward(last->res3, m->lnf, m->meanf, m->rstdf, last->res2, last->res3,
                                    param(m, p, m->final_unit, GPT2_LNFW), param(m, p, m->final_unit, GPT2_LNFB), N, C,
-                                   m->type, s);
+                                   GPT2_LAYERNORM_EPSILON, m->type, s);
   zero_release(e, m->final_unit);
   return embeddings;
 }
@@ -363,7 +359,7 @@ static double gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_
   ZeroDevice *device = m->device;
   size_t logit_bytes = logits ? B * T * c->vocab_size * sizeof(float) : 0;
   float *result = device->host_memory ? logits : (float *)device->alloc(device, logit_bytes, ZERO_MEM_OTHER);
-  lm_head_loss(m->losses, NULL, none, result, m->lnf, param(m, embeddings, 0, GPT2_WTE),
+  lm_head_loss(m->losses, NULL, none, none, result, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL,
                on_device(m, m->targets, targets, B * T), 0.0f, B * T, c->channels, c->vocab_size,
                c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
@@ -384,27 +380,27 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   size_t N = B * T, C = c->channels;
   int u = 1 + (int)l;
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
-  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, m->type, s);
+  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, OPS_GELU, m->type, s);
   matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), m->dres, a->fc,
-                  param(m, p, u, GPT2_FCPROJW), a->fc_pre, N, 4 * C, C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_FCPROJW), a->fc_pre, OPS_GELU, N, 4 * C, C, m->type, m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln2, a->mean2, a->rstd2, a->res2, param(m, p, u, GPT2_LN2W), param(m, p, u, GPT2_LN2B), N, C,
-                      m->type, s);
+                      GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_FCW), grad(m, g, u, GPT2_FCB), m->dwide, a->ln2,
-                  param(m, p, u, GPT2_FCW), NULL, N, C, 4 * C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_FCW), NULL, OPS_NO_GELU, N, C, 4 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN2W), grad(m, g, u, GPT2_LN2B), m->dtmp, m->dres, a->res2, a->mean2,
                      a->rstd2, param(m, p, u, GPT2_LN2W), N, C, m->type, m->scratch, s);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), m->dres, a->att,
-                  param(m, p, u, GPT2_ATTPROJW), NULL, N, C, C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_ATTPROJW), NULL, OPS_NO_GELU, N, C, C, m->type, m->scratch, s);
   attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch,
                      s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
-                      C, m->type, s);
+                      C, GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_QKVW), grad(m, g, u, GPT2_QKVB), m->dwide, a->ln1,
-                  param(m, p, u, GPT2_QKVW), NULL, N, C, 3 * C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_QKVW), NULL, OPS_NO_GELU, N, C, 3 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual,
                      a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
@@ -423,8 +419,10 @@ static double gpt2_forward_backward(GPT2 *m, const int *host_tokens, const int *
   zero_gather(e, m->final_unit);
   float grad_scale = zero_loss_scale(e) / (float)num_targets;
   ZeroGrad ge = zero_grad(e, 0);
-  lm_head_loss(m->losses, m->dtmp, grad(m, ge, 0, GPT2_WTE), NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), targets,
-               grad_scale, N, C, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, s);
+  OpsGrad no_bias = {NULL, ZERO_F32, 0};
+  lm_head_loss(m->losses, m->dtmp, grad(m, ge, 0, GPT2_WTE), no_bias, NULL, NULL, m->lnf,
+               param(m, embeddings, 0, GPT2_WTE), NULL, targets, grad_scale, N, C, c->vocab_size,
+               c->padded_vocab_size, m->type, m->scratch, s);
   zero_release(e, 0);
 
   int u = m->final_unit;
@@ -467,60 +465,26 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
 
 #ifndef TESTING // test_gpt2.cu includes this file for the model alone
 
-#define SAMPLE_SEED 1337 // of llm.c's sampler
-
 // ----------------------------------------------------------------------------
-// The run: what was asked for (llmc/setup.h), the model, and what the loop carries from step to step.
+// The run: what was asked for and what the loop carries from step to step (llmc/trainer.h), and the model.
 
 typedef struct {
-  Setup setup;
+  Trainer trainer;
   GPT2Config config;
   GPT2 model;
-  ZeroDevice *device;
-  Logger *log;           // rank 0 with -o, else NULL
   int *inputs, *targets; // (B, T)
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
-  double peak_flops;     // FLOP/s of the matrix multiply, all ranks together
-  Progress progress;
-  int resumed; // from a checkpoint
 } Run;
 
 static size_t min_size(size_t a, size_t b) {
   return a < b ? a : b;
 }
 
-static int main_rank(const Run *r) {
-  return setup_main_rank(&r->setup);
-}
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-// The update, unless the gradients overflow or loss or norm is an outlier that the user wants skipped.
-static ZeroStep update(Run *r, float lr, double loss) {
-  const Options *o = &r->setup.options;
-  ZeroEngine *e = r->model.engine;
-  Progress *p = &r->progress;
-  ZeroNorm norm = zero_norm(e);
-  int outlier = (o->skip_loss > 0 && outliers_zscore(&p->loss, loss) > o->skip_loss) ||
-                (o->skip_norm > 0 && outliers_zscore(&p->norm, norm.norm) > o->skip_norm);
-  if (norm.overflow || outlier) {
-    ZeroStep skipped = {norm.norm, 1, 1.0, zero_loss_scale(e)};
-    zero_skip(e);
-    return skipped;
-  }
-  outliers_add(&p->loss, loss);
-  outliers_add(&p->norm, norm.norm);
-  return zero_apply(e, lr);
-}
-
-// One step: micro_steps micro-batches of every rank, then the update. Global micro-batch k * ranks + rank takes its
-// sequences from the step's share of the data, so the ranks' number does not change what a step sees.
-static ZeroStep train_step(Run *r, size_t step, float lr, double *loss) {
-  const Setup *s = &r->setup;
+// micro_steps micro-batches of every rank. Global micro-batch k * ranks + rank takes its sequences from the step's
+// share of the data, so the ranks' number does not change what a step sees.
+static TrainerWork forward_backward(void *run, size_t step) {
+  Run *r = (Run *)run;
+  const Setup *s = &r->trainer.setup;
   size_t ranks = (size_t)s->comm->size, tokens = s->sequences * s->T;
   for (size_t k = 0; k < s->micro_steps; k++) {
     size_t micro_batch = k * ranks + (size_t)s->comm->rank;
@@ -531,14 +495,20 @@ static ZeroStep train_step(Run *r, size_t step, float lr, double *loss) {
     zero_micro_begin(r->model.engine, (int)k, k + 1 == s->micro_steps);
     r->micro_losses[k] = gpt2_forward_backward(&r->model, r->inputs, r->targets, s->B, s->T, tokens);
   }
-  *loss = zero_sum_ordered(r->model.engine, r->micro_losses, (int)s->micro_steps) / (double)tokens;
-  return update(r, lr, *loss);
+  const GPT2Config *c = &r->config;
+  double flops_per_token =
+      6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)s->T;
+  TrainerWork work;
+  work.loss = zero_sum_ordered(r->model.engine, r->micro_losses, (int)s->micro_steps) / (double)tokens;
+  work.tokens = (double)tokens;
+  work.flops = work.tokens * flops_per_token;
+  return work;
 }
 
 // Mean loss over the first windows of the validation split, in file order; all ranks run the same number of
 // micro-batches, and rows past the end count for nothing.
 static double validate(Run *r, size_t *windows_seen) {
-  const Setup *s = &r->setup;
+  const Setup *s = &r->trainer.setup;
   size_t ranks = (size_t)s->comm->size, windows = dataloader_windows(s->val);
   size_t micro_batches = (windows + s->B - 1) / s->B;
   if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
@@ -565,8 +535,9 @@ static double validate(Run *r, size_t *windows_seen) {
 }
 
 // Draws a text token by token; every rank computes the same one, rank 0 prints it.
-static void sample(Run *r) {
-  const Setup *s = &r->setup;
+static void sample(void *run) {
+  Run *r = (Run *)run;
+  const Setup *s = &r->trainer.setup;
   enum { ROUND = 64 }; // context lengths are multiples of it, so that few shapes occur
   size_t V = r->config.vocab_size, length = 1, total = (size_t)s->options.sample_tokens;
   int *text = (int *)zero_malloc((total + 1) * sizeof(int), ZERO_MEM_OTHER);
@@ -579,9 +550,9 @@ static void sample(Run *r) {
     size_t padded = min_size((used + ROUND - 1) / ROUND * ROUND, s->T); // later rows are not seen by the last one
     for (size_t t = 0; t < padded; t++) context[t] = t < used ? text[first + t] : 0;
     gpt2_next_logits(&r->model, context, used, padded, logits);
-    text[length] = sample_softmax(logits, V, random_uniform(&r->progress.sample_state));
+    text[length] = sample_softmax(logits, V, random_uniform(&r->trainer.progress.sample_state));
   }
-  if (main_rank(r)) {
+  if (trainer_main_rank(&r->trainer)) {
     printf("generating:\n---\n");
     for (size_t i = 1; i <= total; i++) {
       size_t bytes = 0;
@@ -606,12 +577,12 @@ static void sample(Run *r) {
 // Bytes of a checkpoint: weights and moments in fp32, and the model in its file type.
 static size_t checkpoint_bytes(const Run *r) {
   const size_t state = 3 * sizeof(float);
-  return gpt2_num_parameters(&r->config) * (state + (r->setup.zero.type == ZERO_BF16 ? 2 : sizeof(float)));
+  return gpt2_num_parameters(&r->config) * (state + (r->trainer.setup.zero.type == ZERO_BF16 ? 2 : sizeof(float)));
 }
 
 // errors is empty at first. Returns the open weights, if -e names a file or folder of them.
 static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
-  Setup *s = &r->setup;
+  Setup *s = &r->trainer.setup;
   GPT2Weights *weights = gpt2_weights_open(s->options.model, &r->config, errors);
   int model_errors = errors->count;
   setup_check_config(s, errors);
@@ -625,7 +596,7 @@ static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
 }
 
 static void print_run(const Run *r, const GPT2Weights *weights) {
-  const Setup *s = &r->setup;
+  const Setup *s = &r->trainer.setup;
   const GPT2Config *c = &r->config;
   printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
          s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
@@ -643,24 +614,6 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
   fflush(stdout);
 }
 
-// FLOP/s that the ranks' matrix multiplies reach together: the best of two square shapes and the model's own.
-static double measure_peak(Run *r) {
-  const Setup *s = &r->setup;
-  const double seconds = 0.1; // each; half a second in all
-#ifdef ZERO_CUDA_EMULATOR
-  const size_t side = 32; // there a large product takes seconds and says nothing
-#else
-  const size_t side = 1024;
-#endif
-  size_t C = r->config.channels, N = s->B * s->T;
-  double best = matmul_peak(side, side, side, s->zero.type, seconds);
-  double other = matmul_peak(2 * side, 2 * side, 2 * side, s->zero.type, seconds);
-  best = other > best ? other : best;
-  other = matmul_peak(N, C, 4 * C, s->zero.type, seconds);
-  best = other > best ? other : best;
-  return zero_sum_ordered(r->model.engine, &best, 1);
-}
-
 // ----------------------------------------------------------------------------
 // The model as a file, for checkpoints and at the end
 
@@ -670,174 +623,77 @@ static void read_for_file(void *ctx, GPT2Tensor t, size_t layer, float *out) {
   zero_read(m->engine, ZERO_MASTER, unit, (int)t - (int)first_tensor(m, unit), out);
 }
 
-static int write_bin(void *ctx, const char *path, char *problem, size_t problem_bytes) {
-  GPT2 *m = (GPT2 *)ctx;
+static int write_bin(void *run, const char *path, char *problem, size_t problem_bytes) {
+  GPT2 *m = &((Run *)run)->model;
   ZeroType type = m->type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
   return gpt2_bin_write(path, &m->config, type, read_for_file, m, problem, problem_bytes);
 }
 
 // --export. Training is over: a model that cannot be written is an error.
 static void export_model(Run *r) {
-  const char *path = r->setup.options.export_to;
+  const char *path = r->trainer.setup.options.export_to;
   char problem[2 * CHECKPOINT_PATH];
-  if (gpt2_export(path, main_rank(r), &r->config, r->model.type, read_for_file, &r->model, problem, sizeof problem) !=
-      0) {
+  if (gpt2_export(path, trainer_main_rank(&r->trainer), &r->config, r->model.type, read_for_file, &r->model, problem,
+                  sizeof problem) != 0) {
     zero_fatal("--export %s: %s", path, problem);
   }
-  if (main_rank(r)) printf("exported to %s\n", path);
+  if (trainer_main_rank(&r->trainer)) printf("exported to %s\n", path);
 }
 
 // ----------------------------------------------------------------------------
 // The loop
 
-static void print_step(const Run *r, size_t step, double loss, ZeroStep done, double lr, double seconds,
-                       double left) {
-  const Setup *s = &r->setup;
-  const GPT2Config *c = &r->config;
-  double tokens = (double)(s->sequences * s->T) / seconds;
-  double flops_per_token =
-      6.0 * (double)gpt2_num_parameters(c) + 6.0 * (double)c->num_layers * (double)c->channels * (double)s->T;
-  long minutes = (long)(left / 60.0);
-  char scale[32] = "";
-  if (s->zero.type == ZERO_F16) snprintf(scale, sizeof scale, " | scale %g", done.scale);
-  printf(
-      "step %5zu/%zu | loss %.6f | norm %.4f | lr %.3e | %.1f ms | %.0f tok/s | %.1f %% of peak | %ld:%02ld "
-      "left%s%s\n",
-      step + 1, s->steps, loss, done.norm, lr, seconds * 1e3, tokens,
-      100.0 * tokens * flops_per_token / r->peak_flops, minutes, (long)left - 60 * minutes, scale,
-      done.skipped ? " | skipped" : "");
+static void print_validation(void *run, size_t step) {
+  Run *r = (Run *)run;
+  size_t windows = 0;
+  double loss = validate(r, &windows);
+  if (!trainer_main_rank(&r->trainer)) return;
+  printf("val loss %.6f | %zu windows\n", loss, windows);
   fflush(stdout);
+  logger_val(r->trainer.log, step, loss);
 }
 
-static void evaluate(Run *r, size_t step) {
-  const Setup *s = &r->setup;
-  const Options *o = &s->options;
-  int last = step == s->steps;
-  if (o->val_every > 0 && s->val && (last || step % (size_t)o->val_every == 0)) {
-    size_t windows = 0;
-    double loss = validate(r, &windows);
-    if (main_rank(r)) {
-      printf("val loss %.6f | %zu windows\n", loss, windows);
-      fflush(stdout);
-      logger_val(r->log, step, loss);
-    }
-  }
-  if (o->sample_every > 0 && (last || (step > 0 && step % (size_t)o->sample_every == 0))) sample(r);
-}
-
-static void train(Run *r) {
-  const Setup *s = &r->setup;
-  const Options *o = &s->options;
-  double busy = 0.0, busy_at_print = 0.0; // seconds spent in training steps
-  size_t first = (size_t)r->progress.step, printed_step = first, step = first;
-  int stop = 0;
-  if (first > s->steps && main_rank(r)) {
-    printf("nothing to do: -x asks for %zu steps, the checkpoint has %zu\n", s->steps, first);
-  }
-  for (; step <= s->steps; step++) {
-    evaluate(r, step);
-    if (step == s->steps) break;
-    double start = now(), loss = 0.0;
-    size_t at = schedule_counts_applied(&s->schedule) ? zero_steps_applied(r->model.engine) : step;
-    double lr = schedule_lr(&s->schedule, at), beta1, beta2;
-    if (schedule_betas(&s->schedule, at, &beta1, &beta2)) zero_set_betas(r->model.engine, beta1, beta2);
-    ZeroStep done = train_step(r, step, (float)lr, &loss);
-    busy += now() - start;
-    zero_process_peak();
-    double stopping = stop_requested();
-    stop = zero_sum_ordered(r->model.engine, &stopping, 1) > 0.0; // on any rank
-    if (main_rank(r)) {
-      logger_train(r->log, step, loss, lr, done.norm);
-      if ((step + 1) % (size_t)o->log_every == 0 || step + 1 == s->steps || step == first || stop) {
-        double seconds = (busy - busy_at_print) / (double)(step + 1 - printed_step);
-        print_step(r, step, loss, done, lr, seconds, seconds * (double)(s->steps - step - 1));
-        busy_at_print = busy;
-        printed_step = step + 1;
-      }
-    }
-    if (o->hash_every > 0 && (step + 1) % (size_t)o->hash_every == 0) {
-      unsigned long long hash = zero_state_hash(r->model.engine);
-      if (main_rank(r)) printf("step %zu state %016llx\n", step + 1, hash);
-    }
-    int due =
-        o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
-    r->progress.step = step + 1;
-    if (due) {
-      run_checkpoint_save(r->model.engine, s->comm, o, &r->progress, write_bin, &r->model);
-    }
-    if (stop) break;
-  }
-  if (!main_rank(r)) return;
-  if (stop)
-    printf("stopped by a signal after step %zu%s\n", step + 1,
-           o->checkpoint_every > 0 || o->export_to ? "" : ", nothing saved: no -n");
-  printf("trained %zu steps in %.1f s", (stop ? step + 1 : step) - first, busy);
-  if (busy > 0.0) printf(", %.2f %% of it reading data", 100.0 * dataloader_seconds(s->train) / busy);
-  printf("\n");
-}
-
-// Rank 0. A resumed run goes on with its log; a new one moves what is there aside.
-static void open_log(Run *r) {
-  const Options *o = &r->setup.options;
-  if (!o->out) return;
-  if (r->resumed) {
-    r->log = logger_resume(o->out, (size_t)r->progress.step);
-    return;
-  }
-  r->log = logger_open(o->out);
-  char problem[2 * CHECKPOINT_PATH];
-  if (checkpoint_move_aside(o->out, problem, sizeof problem) != 0) zero_fatal("-o %s: %s", o->out, problem);
+static double data_seconds(const void *run) {
+  return dataloader_seconds(((const Run *)run)->trainer.setup.train);
 }
 
 static void make_export_folder(const Run *r) {
   ZeroErrors errors = {NULL, 0};
-  const char *path = r->setup.options.export_to;
-  if (path && main_rank(r)) gpt2_export_make(path, &errors);
-  zero_errors_check(&errors, r->setup.comm);
+  const char *path = r->trainer.setup.options.export_to;
+  if (path && trainer_main_rank(&r->trainer)) gpt2_export_make(path, &errors);
+  zero_errors_check(&errors, r->trainer.setup.comm);
 }
 
 static void start_run(Run *r, GPT2Weights *weights) {
-  const Setup *s = &r->setup;
-  const Options *o = &s->options;
-  r->progress.sample_state = SAMPLE_SEED;
-  r->progress.seed = (uint64_t)o->seed;
-  r->progress.sequences = s->sequences;
-  r->progress.T = s->T;
-  r->progress.windows = s->train ? dataloader_windows(s->train) : 0;
-  outliers_init(&r->progress.loss);
-  outliers_init(&r->progress.norm);
+  Trainer *t = &r->trainer;
+  const Setup *s = &t->setup;
+  trainer_begin(t, s->train ? dataloader_windows(s->train) : 0);
   r->inputs = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->targets = (int *)zero_malloc(s->B * s->T * sizeof(int), ZERO_MEM_OTHER);
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  gpt2_create(&r->model, &r->config, s->B, s->T, (int)o->recompute, &s->zero, s->comm, r->device);
+  gpt2_create(&r->model, &r->config, s->B, s->T, (int)s->options.recompute, &s->zero, s->comm, t->device);
+  t->engine = r->model.engine;
   setup_make_output(s);
   make_export_folder(r);
-  if (main_rank(r)) print_run(r, weights); // after the engine has settled which transport it uses
+  if (trainer_main_rank(t)) print_run(r, weights); // after the engine has settled which transport it uses
   if (weights) {
     gpt2_load(&r->model, weights);
     gpt2_weights_close(weights);
   } else {
-    gpt2_init(&r->model, (uint64_t)o->seed);
+    gpt2_init(&r->model, (uint64_t)s->options.seed);
   }
-  if (o->resume) r->resumed = run_checkpoint_resume(r->model.engine, s->comm, o, &r->progress);
-  zero_print_memory(r->model.engine, stdout);
-  if (s->steps > 0) r->peak_flops = measure_peak(r);
-  if (main_rank(r)) {
-    if (s->steps > 0) printf("matrix multiply peak: %.1f GFLOP/s, all ranks\n", r->peak_flops * 1e-9);
-    open_log(r);
-    fflush(stdout);
-  }
+  TrainerCalls calls = {forward_backward, print_validation, sample, write_bin, data_seconds, r};
+  t->calls = calls;
+  trainer_start(t, TRAINER_PEAK_SIDE, s->B * s->T, r->config.channels, 4 * r->config.channels);
 }
 
 static void end_run(Run *r) {
-  zero_print_traffic(r->model.engine, stdout);
-  zero_print_peak(r->model.engine, stdout);
-  if (r->log) logger_close(r->log);
+  trainer_end(&r->trainer);
   gpt2_destroy(&r->model);
   zero_free(r->inputs);
   zero_free(r->targets);
   zero_free(r->micro_losses);
-  setup_free(&r->setup);
+  setup_free(&r->trainer.setup);
 }
 
 int main(int argc, char **argv) {
@@ -845,24 +701,25 @@ int main(int argc, char **argv) {
   ZeroErrors errors = {NULL, 0};
   GPT2Weights *weights = NULL;
   memset(&run, 0, sizeof run);
-  Setup *setup = &run.setup;
+  Trainer *trainer = &run.trainer;
+  Setup *setup = &trainer->setup;
   setup_parse(setup, argc, argv, &errors);
   if (setup_help(setup, "train_gpt2", "trains a GPT-2 with ZeRO.")) {
     zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;
   }
-  run.device = open_device(setup->comm); // a machine without it is told so first
+  trainer->device = open_device(setup->comm); // a machine without it is told so first
   if (errors.count == 0) weights = check_run(&run, &errors);
   zero_errors_check(&errors, setup->comm);
   setup_print_notices(setup, argc, argv);
   setup_finish(setup);
   stop_catch_signals();
   start_run(&run, weights);
-  train(&run);
+  trainer_run(trainer);
   if (setup->options.export_to) export_model(&run);
   end_run(&run);
   zero_comm_destroy(setup->comm);
-  zero_device_destroy(run.device);
+  zero_device_destroy(trainer->device);
   return ZERO_EXIT_OK;
 }
 #endif

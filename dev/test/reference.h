@@ -294,14 +294,14 @@ static inline void reference_encoder_backward(double *dwte, double *dwpe, const 
 }
 
 static inline void reference_layernorm(double *out, double *mean, double *rstd, const float *inp, const float *weight,
-                                       const float *bias, size_t N, size_t C) {
+                                       const float *bias, double eps, size_t N, size_t C) {
   for (size_t n = 0; n < N; n++) {
     const float *x = inp + n * C;
     double m = 0, v = 0;
     for (size_t c = 0; c < C; c++) m += x[c] / (double)C;
     for (size_t c = 0; c < C; c++) v += (x[c] - m) * (x[c] - m) / (double)C;
     mean[n] = m;
-    rstd[n] = 1 / sqrt(v + 1e-5);
+    rstd[n] = 1 / sqrt(v + eps);
     for (size_t c = 0; c < C; c++) out[n * C + c] = (x[c] - m) * rstd[n] * weight[c] + bias[c];
   }
 }
@@ -334,6 +334,14 @@ static inline double reference_gelu(double x) {
 static inline double reference_gelu_derivative(double x) {
   double s = sqrt(2 / 3.14159265358979323846), t = tanh(s * (x + 0.044715 * x * x * x));
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * s * (1 + 3 * 0.044715 * x * x);
+}
+
+static inline double reference_gelu_erf(double x) {
+  return 0.5 * x * erfc(-x / sqrt(2));
+}
+
+static inline double reference_gelu_erf_derivative(double x) {
+  return 0.5 * erfc(-x / sqrt(2)) + x * exp(-x * x / 2) / sqrt(2 * 3.14159265358979323846);
 }
 
 // bias may be NULL.
@@ -417,11 +425,12 @@ static inline void reference_attention(double *out, double *lse, double *dqkv, c
   free(weights);
 }
 
-// loss (N), logits (N, V) and dhidden (N, C) are set; adds to dwte (Vp, C).
-static inline void reference_lm_head(double *loss, double *logits, double *dhidden, double *dwte, const float *hidden,
-                                     const float *wte, const int *targets, double grad_scale, size_t N, size_t C,
-                                     size_t V) {
-  reference_matmul(logits, hidden, wte, NULL, N, C, V);
+// loss (N), logits (N, V) and dhidden (N, C) are set; adds to dwte (Vp, C) and dbias (Vp). bias and dbias may be
+// NULL.
+static inline void reference_lm_head(double *loss, double *logits, double *dhidden, double *dwte, double *dbias,
+                                     const float *hidden, const float *wte, const float *bias, const int *targets,
+                                     double grad_scale, size_t N, size_t C, size_t V) {
+  reference_matmul(logits, hidden, wte, bias, N, C, V);
   memset(dhidden, 0, N * C * sizeof(double));
   for (size_t n = 0; n < N; n++) {
     double sum = 0;
@@ -431,6 +440,7 @@ static inline void reference_lm_head(double *loss, double *logits, double *dhidd
     loss[n] = log(sum) - logits[n * V + (size_t)targets[n]];
     for (size_t v = 0; v < V; v++) {
       double d = grad_scale * (exp(logits[n * V + v]) / sum - ((size_t)targets[n] == v ? 1 : 0));
+      if (dbias != NULL) dbias[v] += d;
       for (size_t c = 0; c < C; c++) {
         dhidden[n * C + c] += d * wte[v * C + c];
         dwte[v * C + c] += d * hidden[n * C + c];
