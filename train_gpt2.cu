@@ -127,8 +127,9 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
-  scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
+  const OpsSequences sequences = ops_dense(m->B, m->T);
+  scratch = max_size(scratch, attention_forward_scratch(&sequences, C, NH));
+  scratch = max_size(scratch, attention_backward_scratch(&sequences, C, NH));
   scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
@@ -299,7 +300,8 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   matmul_forward(a->qkv, NULL, a->ln1, param(m, p, u, GPT2_QKVW), param(m, p, u, GPT2_QKVB), N, C, 3 * C, OPS_NO_GELU,
                  m->type, s);
-  attention_forward(a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch, s);
+  const OpsSequences sequences = ops_dense(B, T);
+  attention_forward(a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type, m->scratch, s);
   matmul_forward(a->res2, NULL, a->att, param(m, p, u, GPT2_ATTPROJW), param(m, p, u, GPT2_ATTPROJB), N, C, C,
                  OPS_NO_GELU, m->type, s);
   fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, residual, a->res2, param(m, p, u, GPT2_LN2W),
@@ -393,8 +395,9 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                      a->rstd2, param(m, p, u, GPT2_LN2W), N, C, m->type, m->scratch, s);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), m->dres, a->att,
                   param(m, p, u, GPT2_ATTPROJW), NULL, OPS_NO_GELU, N, C, C, m->type, m->scratch, s);
-  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch,
-                     s);
+  const OpsSequences sequences = ops_dense(B, T);
+  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type,
+                     m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
                       C, GPT2_LAYERNORM_EPSILON, m->type, s);
@@ -606,7 +609,7 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
          gpt2_num_parameters(c));
 #ifdef ZERO_CUDA
   char attention[ATTENTION_NAME_BYTES];
-  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, attention));
+  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, 0, attention));
 #endif
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];

@@ -20,6 +20,7 @@
 #define LLMC_OPS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../zero/device.h"
 
@@ -173,25 +174,48 @@ typedef struct {
 } OpsSequences;
 
 // ---------------------------------------------------------------- attention
-// Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the
-// T x T scores are never stored. qkv holds q, k, v of a row side by side, heads inside each.
-// causal 0: every position sees every position of its sequence. `lengths` NULL: all T; else keys from
-// lengths[b] on are masked and rows from there on give 0. CUDA: heads of at most 128 channels.
-size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH);
-void attention_forward(void *out,          // (B, T, C)
-                       float *lse,         // (B, NH, T) log-sum-exp of the scaled scores
-                       const void *qkv,    // (B, T, 3C)
-                       const int *lengths, // (B) or NULL
-                       size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
-                       ZeroStream stream);
+// Where the sequences of a batch lie in its rows: side by side at their full width, padded, or packed one behind the
+// other. Rows that are in no sequence are padding. The arrays are read where the operation runs (CUDA: the GPU's
+// memory, so trusted there; on the CPU what is wrong in them ends the program).
+typedef struct {
+  size_t count;       // sequences
+  size_t longest;     // no sequence is longer: T of a dense batch
+  size_t rows;        // N: rows of the tensors; count * longest where starts is NULL
+  const int *starts;  // (count) first row of each, ascending, or NULL: sequence b starts at row b * longest
+  const int *lengths; // (count), 0 allowed, or NULL: all `longest`
+  const int *samples; // (count) number within the global batch, for dropout: NULL without
+} OpsSequences;
 
-size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH);
-void attention_backward(void *dqkv,                          // (B, T, 3C)
-                        const void *dout, const void *out,   // (B, T, C)
-                        const float *lse,                    // (B, NH, T)
-                        const void *qkv, const int *lengths, // (B, T, 3C), (B) or NULL
-                        size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type, void *scratch,
-                        ZeroStream stream);
+// B sequences of T tokens each.
+static inline OpsSequences ops_dense(size_t B, size_t T) {
+  OpsSequences dense = {B, T, B * T, NULL, NULL, NULL};
+  return dense;
+}
+
+// Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the T x T scores
+// are never stored. qkv holds q, k, v of a row side by side, heads inside each. causal 0: every position sees every
+// position of its sequence. Padding gives rows of 0 and costs nothing else. CUDA: heads of at most 128 channels.
+// lse: log-sum-exp of the scaled scores of sequence b, head h, position t, at lse[NH * start + h * span + t] with
+// span `longest` where starts is NULL, else the sequence's length: (B, NH, T) of a dense batch. Those of padding are
+// left alone.
+// Dropout (NULL or rate 0: none) acts on the weights after the softmax, as PyTorch's: lse does not see it. Head h
+// draws from site + h, with the key's position as the element (dropout.h). A sequence gets the same bits in `out` and
+// dqkv padded or packed, wherever its rows are.
+size_t attention_forward_scratch(const OpsSequences *sequences, size_t C, size_t NH);
+void attention_forward(void *out,       // (N, C)
+                       float *lse,      // (NH * N)
+                       const void *qkv, // (N, 3C)
+                       const OpsSequences *sequences, size_t C, size_t NH, int causal, const OpsDropout *dropout,
+                       ZeroType type, void *scratch, ZeroStream stream);
+
+// The same sequences and dropout as in forward. Rows of padding get gradient 0.
+size_t attention_backward_scratch(const OpsSequences *sequences, size_t C, size_t NH);
+void attention_backward(void *dqkv,                        // (N, 3C)
+                        const void *dout, const void *out, // (N, C)
+                        const float *lse,                  // (NH * N)
+                        const void *qkv,                   // (N, 3C)
+                        const OpsSequences *sequences, size_t C, size_t NH, int causal, const OpsDropout *dropout,
+                        ZeroType type, void *scratch, ZeroStream stream);
 
 // ---------------------------------------------------------------- the language-model head
 #define OPS_IGNORE (-1) // a target that counts for nothing: its loss is 0 and its gradients too

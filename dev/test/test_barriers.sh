@@ -19,12 +19,12 @@ export ZERO_EMU_UNIFIED=1 ZERO_TEST_CUDA=1 TSAN_OPTIONS=halt_on_error=1
 
 # FILE | FUNCTION | which barrier of the function | the line's text | why nothing goes wrong without it
 harmless='
+llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | its callers give it tiles whose rows a warp alone has read, with barriers since then; for tiles that other warps read
 llmc/cuda/types.cuh | block_max | 1 | __syncthreads(); // an earlier call'\''s results have been read | its one caller calls it once in a block; for a kernel that goes over several rows
 '
 # The same, with why results come out right in the emulator's orders.
 race_only='
 llmc/cuda/row_sort.cu | place_rows_kernel | 5 | __syncwarp(present); | the next round begins with two operations in which the lanes meet, which on a GPU orders no memory
-llmc/cuda/attention.cuh | store_sums | 1 | __syncthreads(); | each thread overwrites what its own warp has read; of a sequence of length 0 what other warps have stored, zeros with zeros
 '
 
 # The programs and tests that reach a file's barriers, as PROGRAM:PATTERN.

@@ -134,13 +134,39 @@ static void run_attention(Outputs *outputs, const size_t *shape) { // B, T, C, N
   void *qkv = new_input(outputs, 3 * count, 1, 1), *dout = new_input(outputs, count, 1, 2);
   void *out = add_output(outputs, count);
   float *lse = add_floats(outputs, B * NH * T);
-  void *scratch = new_bytes(attention_forward_scratch(B, T, C, NH));
-  attention_forward(out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type, scratch, NULL);
+  const OpsSequences sequences = ops_dense(B, T);
+  void *scratch = new_bytes(attention_forward_scratch(&sequences, C, NH));
+  attention_forward(out, lse, qkv, &sequences, C, NH, causal, NULL, outputs->type, scratch, NULL);
   free(scratch);
-  scratch = new_bytes(attention_backward_scratch(B, T, C, NH));
-  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type,
-                     scratch, NULL);
+  scratch = new_bytes(attention_backward_scratch(&sequences, C, NH));
+  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, &sequences, C, NH, causal, NULL,
+                     outputs->type, scratch, NULL);
   free(qkv), free(dout), free(scratch);
+}
+
+// Packed sequences of all lengths with rows between them, and dropout.
+static void run_packed_attention(Outputs *outputs, const size_t *shape) { // count, longest, C, NH, causal
+  size_t count = shape[0], longest = shape[1], C = shape[2], NH = shape[3], rows = 0;
+  int causal = (int)shape[4];
+  int *starts = (int *)new_bytes(count * sizeof(int)), *lengths = (int *)new_bytes(count * sizeof(int));
+  int *samples = new_random_ints(count, 1 << 20, 3);
+  for (size_t b = 0; b < count; b++) {
+    starts[b] = (int)(rows += b % 3);
+    lengths[b] = (int)(37 * (b + 1) % (longest + 1));
+    rows += (size_t)lengths[b];
+  }
+  const OpsSequences sequences = {count, longest, rows, starts, lengths, samples};
+  const OpsDropout dropout = {0.2f, 5, 6, 7};
+  void *qkv = new_input(outputs, 3 * rows * C, 1, 1), *dout = new_input(outputs, rows * C, 1, 2);
+  void *out = add_output(outputs, rows * C);
+  float *lse = add_floats(outputs, NH * rows);
+  void *scratch = new_bytes(attention_forward_scratch(&sequences, C, NH));
+  attention_forward(out, lse, qkv, &sequences, C, NH, causal, &dropout, outputs->type, scratch, NULL);
+  free(scratch);
+  scratch = new_bytes(attention_backward_scratch(&sequences, C, NH));
+  attention_backward(add_output(outputs, 3 * rows * C), dout, out, lse, qkv, &sequences, C, NH, causal, &dropout,
+                     outputs->type, scratch, NULL);
+  free(qkv), free(dout), free(scratch), free(starts), free(lengths), free(samples);
 }
 
 static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp, accumulate
@@ -233,6 +259,8 @@ static void test_attention(void **state) {
   size_t shapes[][5] = {{2, 13, 40, 2, 1},   {3, 64, 128, 4, 1}, {3, 64, 128, 4, 0},  {2, 200, 60, 3, 1},
                         {1, 300, 192, 3, 0}, {36, 64, 64, 1, 1}, {1, 512, 128, 2, 1}, {2, 64, 100, 1, 0}};
   CHECK_ALL(run_attention, shapes);
+  size_t packed[][5] = {{3, 40, 64, 2, 0}, {20, 130, 128, 2, 0}, {9, 200, 60, 3, 1}};
+  CHECK_ALL(run_packed_attention, packed);
 }
 
 static void test_lm_head(void **state) {
