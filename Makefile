@@ -244,7 +244,7 @@ $(BUILD)/fuzz/fuzz_%: dev/fuzz/fuzz_%.c dev/fuzz/fuzz.h $(BUILD)/fuzz/libreaders
 $(FUZZ_DICT): zero/config_keys.c Makefile
 	@mkdir -p $(@D)
 	@sed -n 's/.*[A-Z]("\([a-z_0-9]*\)".*/"\"\1\":"/p' $< | sort -u > $@
-	@for magic in 20240326 20240520 20240328; do \
+	@for magic in 20240326 20240520 20240328 20261128; do \
 	  printf '"%s"\n' "$$(printf '\\x%02x' $$((magic & 255)) $$((magic >> 8 & 255)) $$((magic >> 16 & 255)) $$((magic >> 24)))"; \
 	done >> $@
 

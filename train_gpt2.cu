@@ -706,7 +706,7 @@ int main(int argc, char **argv) {
   memset(&run, 0, sizeof run);
   Trainer *trainer = &run.trainer;
   Setup *setup = &trainer->setup;
-  setup_parse(setup, argc, argv, &errors);
+  setup_parse(setup, OPTIONS_GPT2, argc, argv, &errors);
   if (setup_help(setup, "train_gpt2", "trains a GPT-2 with ZeRO.")) {
     zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;
