@@ -147,10 +147,10 @@ $(CUDA_BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
 	$(QUIET)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c $< -o $@
 
 # The tests of the operations and of the device, on a GPU: dev/gpu_check.sh runs them.
-CUDA_TESTS := $(patsubst %,$(CUDA_BUILD)/%,test_ops test_ops_attention test_device)
+CUDA_TESTS := $(patsubst %,$(CUDA_BUILD)/%,test_ops test_ops_bert test_ops_attention test_device)
 # The runtime library is shared there: linked statically, its own malloc would be wrapped as well.
 PINNED := $(foreach name,malloc calloc realloc aligned_alloc free,-Xlinker --wrap=$(name))
-$(CUDA_BUILD)/test_ops $(CUDA_BUILD)/test_ops_attention: $(CUDA_BUILD)/dev/gpu/pinned_malloc.o
+$(CUDA_BUILD)/test_ops $(CUDA_BUILD)/test_ops_bert $(CUDA_BUILD)/test_ops_attention: $(CUDA_BUILD)/dev/gpu/pinned_malloc.o
 $(CUDA_TESTS): $(CUDA_BUILD)/%: $(CUDA_BUILD)/dev/test/%.o $(CUDA_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(NVCC) $(NVCC_ARCH) -cudart shared $(filter %.o,$^) -o $@ $(if $(findstring pinned,$^),$(PINNED)) -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lgomp
@@ -171,7 +171,7 @@ $(BUILD)/emu/test_nccl: $(BUILD)/emu/dev/cudaemu/test_nccl.o $(EMU_OBJS) $(HOST_
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # The tests of the operations and of the device, on the emulator.
-EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_attention test_device test_comm)
+EMU_TESTS := $(patsubst %,$(BUILD)/emu/%,test_ops test_ops_bert test_ops_attention test_device test_comm)
 $(EMU_TESTS): $(BUILD)/emu/%: $(BUILD)/emu/dev/test/%.o $(EMU_OBJS) $(HOST_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ -lcmocka $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp $(EMU_LINK)
@@ -244,7 +244,7 @@ $(BUILD)/fuzz/fuzz_%: dev/fuzz/fuzz_%.c dev/fuzz/fuzz.h $(BUILD)/fuzz/libreaders
 $(FUZZ_DICT): zero/config_keys.c Makefile
 	@mkdir -p $(@D)
 	@sed -n 's/.*[A-Z]("\([a-z_0-9]*\)".*/"\"\1\":"/p' $< | sort -u > $@
-	@for magic in 20240326 20240520 20240328; do \
+	@for magic in 20240326 20240520 20240328 20261128; do \
 	  printf '"%s"\n' "$$(printf '\\x%02x' $$((magic & 255)) $$((magic >> 8 & 255)) $$((magic >> 16 & 255)) $$((magic >> 24)))"; \
 	done >> $@
 

@@ -127,8 +127,9 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
   scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
-  scratch = max_size(scratch, attention_forward_scratch(m->B, m->T, C, NH));
-  scratch = max_size(scratch, attention_backward_scratch(m->B, m->T, C, NH));
+  const OpsSequences sequences = ops_dense(m->B, m->T);
+  scratch = max_size(scratch, attention_forward_scratch(&sequences, C, NH));
+  scratch = max_size(scratch, attention_backward_scratch(&sequences, C, NH));
   scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = carve(arena, scratch);
@@ -290,20 +291,21 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
   int u = 1 + (int)l;
   const void *ln1w = param(m, p, u, GPT2_LN1W), *ln1b = param(m, p, u, GPT2_LN1B);
   if (l == 0) {
-    layernorm_forward(a->ln1, a->mean1, a->rstd1, m->encoded, ln1w, ln1b, N, C, m->type, s);
+    layernorm_forward(a->ln1, a->mean1, a->rstd1, m->encoded, ln1w, ln1b, N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   } else { // the block before left its MLP's output in res3: add its residual stream now
     BlockActivations *before = &m->blocks[l - 1];
     fused_residual_layernorm_forward(before->res3, a->ln1, a->mean1, a->rstd1, before->res2, before->res3, ln1w, ln1b,
-                                     N, C, m->type, s);
+                                     N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   matmul_forward(a->qkv, NULL, a->ln1, param(m, p, u, GPT2_QKVW), param(m, p, u, GPT2_QKVB), N, C, 3 * C, OPS_NO_GELU,
                  m->type, s);
-  attention_forward(a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch, s);
+  const OpsSequences sequences = ops_dense(B, T);
+  attention_forward(a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type, m->scratch, s);
   matmul_forward(a->res2, NULL, a->att, param(m, p, u, GPT2_ATTPROJW), param(m, p, u, GPT2_ATTPROJB), N, C, C,
                  OPS_NO_GELU, m->type, s);
   fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, residual, a->res2, param(m, p, u, GPT2_LN2W),
-                                   param(m, p, u, GPT2_LN2B), N, C, m->type, s);
+                                   param(m, p, u, GPT2_LN2B), N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   matmul_forward(a->fc, a->fc_pre, a->ln2, param(m, p, u, GPT2_FCW), param(m, p, u, GPT2_FCB), N, C, 4 * C, OPS_GELU,
                  m->type, s);
   matmul_forward(a->res3, NULL, a->fc, param(m, p, u, GPT2_FCPROJW), param(m, p, u, GPT2_FCPROJB), N, 4 * C, C,
@@ -338,7 +340,7 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   const void *p = zero_get(e, m->final_unit);
   fused_residual_layernorm_forward(last->res3, m->lnf, m->meanf, m->rstdf, last->res2, last->res3,
                                    param(m, p, m->final_unit, GPT2_LNFW), param(m, p, m->final_unit, GPT2_LNFB), N, C,
-                                   m->type, s);
+                                   GPT2_LAYERNORM_EPSILON, m->type, s);
   zero_release(e, m->final_unit);
   return embeddings;
 }
@@ -359,7 +361,7 @@ static double gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_
   ZeroDevice *device = m->device;
   size_t logit_bytes = logits ? B * T * c->vocab_size * sizeof(float) : 0;
   float *result = device->host_memory ? logits : (float *)device->alloc(device, logit_bytes, ZERO_MEM_OTHER);
-  lm_head_loss(m->losses, NULL, none, result, m->lnf, param(m, embeddings, 0, GPT2_WTE),
+  lm_head_loss(m->losses, NULL, none, none, result, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL,
                on_device(m, m->targets, targets, B * T), 0.0f, B * T, c->channels, c->vocab_size,
                c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
@@ -380,27 +382,28 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   size_t N = B * T, C = c->channels;
   int u = 1 + (int)l;
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
-  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, m->type, s);
+  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, OPS_GELU, m->type, s);
   matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), m->dres, a->fc,
-                  param(m, p, u, GPT2_FCPROJW), a->fc_pre, N, 4 * C, C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_FCPROJW), a->fc_pre, OPS_GELU, N, 4 * C, C, m->type, m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln2, a->mean2, a->rstd2, a->res2, param(m, p, u, GPT2_LN2W), param(m, p, u, GPT2_LN2B), N, C,
-                      m->type, s);
+                      GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_FCW), grad(m, g, u, GPT2_FCB), m->dwide, a->ln2,
-                  param(m, p, u, GPT2_FCW), NULL, N, C, 4 * C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_FCW), NULL, OPS_NO_GELU, N, C, 4 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN2W), grad(m, g, u, GPT2_LN2B), m->dtmp, m->dres, a->res2, a->mean2,
                      a->rstd2, param(m, p, u, GPT2_LN2W), N, C, m->type, m->scratch, s);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), m->dres, a->att,
-                  param(m, p, u, GPT2_ATTPROJW), NULL, N, C, C, m->type, m->scratch, s);
-  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, NULL, B, T, C, c->num_heads, 1, m->type, m->scratch,
-                     s);
+                  param(m, p, u, GPT2_ATTPROJW), NULL, OPS_NO_GELU, N, C, C, m->type, m->scratch, s);
+  const OpsSequences sequences = ops_dense(B, T);
+  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type,
+                     m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
-                      C, m->type, s);
+                      C, GPT2_LAYERNORM_EPSILON, m->type, s);
   }
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_QKVW), grad(m, g, u, GPT2_QKVB), m->dwide, a->ln1,
-                  param(m, p, u, GPT2_QKVW), NULL, N, C, 3 * C, m->type, m->scratch, s);
+                  param(m, p, u, GPT2_QKVW), NULL, OPS_NO_GELU, N, C, 3 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual,
                      a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
@@ -419,8 +422,10 @@ static double gpt2_forward_backward(GPT2 *m, const int *host_tokens, const int *
   zero_gather(e, m->final_unit);
   float grad_scale = zero_loss_scale(e) / (float)num_targets;
   ZeroGrad ge = zero_grad(e, 0);
-  lm_head_loss(m->losses, m->dtmp, grad(m, ge, 0, GPT2_WTE), NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), targets,
-               grad_scale, N, C, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, s);
+  OpsGrad no_bias = {NULL, ZERO_F32, 0};
+  lm_head_loss(m->losses, m->dtmp, grad(m, ge, 0, GPT2_WTE), no_bias, NULL, NULL, m->lnf,
+               param(m, embeddings, 0, GPT2_WTE), NULL, targets, grad_scale, N, C, c->vocab_size,
+               c->padded_vocab_size, m->type, m->scratch, s);
   zero_release(e, 0);
 
   int u = m->final_unit;
@@ -604,7 +609,7 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
          gpt2_num_parameters(c));
 #ifdef ZERO_CUDA
   char attention[ATTENTION_NAME_BYTES];
-  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, attention));
+  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, 0, attention));
 #endif
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
@@ -701,7 +706,7 @@ int main(int argc, char **argv) {
   memset(&run, 0, sizeof run);
   Trainer *trainer = &run.trainer;
   Setup *setup = &trainer->setup;
-  setup_parse(setup, argc, argv, &errors);
+  setup_parse(setup, OPTIONS_GPT2, argc, argv, &errors);
   if (setup_help(setup, "train_gpt2", "trains a GPT-2 with ZeRO.")) {
     zero_comm_destroy(setup->comm);
     return ZERO_EXIT_OK;

@@ -116,7 +116,7 @@ run_build() {
   command -v nvcc > /dev/null || { say "build" "left out: nvcc not found" && return; }
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
   check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu \
-    $cuda_build/test_ops $cuda_build/test_ops_attention $cuda_build/test_device
+    $cuda_build/test_ops $cuda_build/test_ops_bert $cuda_build/test_ops_attention $cuda_build/test_device
   say "seconds to build" "$((SECONDS - start))"
 }
 
@@ -124,6 +124,7 @@ run_ops() { # each operation against its double-precision reference, on the card
   check "test_device" $cuda_build/test_device
   local test_flags=(env CUDA_LAUNCH_BLOCKING=1 ZERO_TEST_CUDA=1 ZERO_TEST_GPU=1)
   check "test_ops" "${test_flags[@]}" $cuda_build/test_ops
+  check "test_ops_bert" "${test_flags[@]}" $cuda_build/test_ops_bert
   check "test_ops_attention, own" "${test_flags[@]}" ZERO_ATTENTION=own $cuda_build/test_ops_attention
   [ ${#attentions[@]} -eq 1 ] || check "test_ops_attention, cudnn where it serves" "${test_flags[@]}" ZERO_TEST_CUDNN=1 \
     $cuda_build/test_ops_attention

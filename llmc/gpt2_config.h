@@ -21,6 +21,8 @@ typedef struct {
 } GPT2Config;
 
 // The tensors in the order of the .bin file; there each is (L, …) for those of a block.
+#define GPT2_LAYERNORM_EPSILON 1e-5f
+
 typedef enum {
   GPT2_WTE,
   GPT2_WPE,

@@ -4,11 +4,22 @@
 #include <limits.h>
 #include <string.h>
 
-static void set_defaults(Options *o) {
+#include "masking.h"
+
+// A rate of 1 would leave nothing to scale up.
+#define LARGEST_DROPOUT 0.99
+
+static void set_defaults(Options *o, OptionsTrainer trainer) {
+  const int bert = trainer == OPTIONS_BERT;
   memset(o, 0, sizeof *o);
-  o->train = DEMO_TRAIN;
-  o->val = DEMO_VAL;
-  o->model = "d12";
+  o->train = bert ? NULL : DEMO_TRAIN;
+  o->val = bert ? NULL : DEMO_VAL;
+  o->model = bert ? "bert-base" : "d12";
+  o->task = "mlm";
+  o->packed = 1;
+  o->dropout = o->attention_dropout = bert ? 0.1 : 0.0;
+  o->classifier_dropout = -1.0;
+  o->mask_probability = MASKING_PROBABILITY;
   o->schedule = "cosine";
   o->dtype = "fp32";
   o->micro_batch = o->seq_len = o->total_batch = o->steps = -1;
@@ -27,13 +38,14 @@ static void set_defaults(Options *o) {
   o->clip = 1.0;
 }
 
-void options_init(Options *o, OptionTable *table) {
+void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
+  const int bert = trainer == OPTIONS_BERT;
   const double big = 9e15; // whole numbers up to here are exact in double
   const double many = INT_MAX, rate = 1e6;
   Flag *f = table->flags;
   size_t n = 0;
   memset(table, 0, sizeof *table);
-  set_defaults(o);
+  set_defaults(o, trainer);
 #define SECTION(text) f[n++] = (Flag){NULL, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, NULL, text}
 #define INT(name, alias, field, lo, hi, help)                 \
   f[n++] = (Flag) {                                           \
@@ -52,15 +64,23 @@ void options_init(Options *o, OptionTable *table) {
     name, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, "X", help \
   }
   SECTION("data and model");
-  TEXT("-i", train, NULL, "FILE", "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
-  TEXT("-j", val, NULL, "FILE", "validation tokens (default " DEMO_VAL ")");
+  TEXT("-i", train, NULL, "FILE",
+       bert ? "training samples, a .bin file or a glob"
+            : "training tokens, a .bin file or a glob (default " DEMO_TRAIN ")");
+  TEXT("-j", val, NULL, "FILE", bert ? "validation samples" : "validation tokens (default " DEMO_VAL ")");
   INT("--verify-data", NULL, verify_data, 0, 1, "compare token files with their checksums at the start (default 1)");
-  TEXT("--tokenizer", tokenizer, NULL, "FILE",
-       "tokenizer file, for samples (default: the demo's with the demo's data)");
+  if (!bert) {
+    TEXT("--tokenizer", tokenizer, NULL, "FILE",
+         "tokenizer file, for samples (default: the demo's with the demo's data)");
+  }
   TEXT("-e", model, NULL, "MODEL",
-       "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, a model .bin, or a Hugging Face folder (default d12)");
+       bert ? "bert-tiny, -mini, -small, -medium, -base, -large, L=4,H=4,C=128,T=128,V=30522, or a Hugging Face "
+              "folder (default bert-base)"
+            : "d6 d12 d24 d36 d48 …, L=4,H=4,C=128,T=64,V=256, a model .bin, or a Hugging Face folder (default d12)");
   TEXT("--export", export_to, NULL, "PATH",
-       "write the model at the end: a folder for Hugging Face, or llm.c's format if it ends in .bin (default: none)");
+       bert ? "write the model at the end: a folder for Hugging Face (default: none)"
+            : "write the model at the end: a folder for Hugging Face, or llm.c's format if it ends in .bin (default: "
+              "none)");
   TEXT("-o", out, NULL, "DIR", "folder for main.log and checkpoints (default: none)");
   f[n++] = (Flag){"--config",
                   "--deepspeed_config",
@@ -75,11 +95,19 @@ void options_init(Options *o, OptionTable *table) {
   INT("-nk", NULL, keep_last, 0, big, "keep the last N checkpoints; 0: all (default 0)");
   INT("-nm", NULL, keep_every, 0, big, "keep those of every N-th step for ever; 0: none (default 0)");
   INT("-y", NULL, resume, 0, 1, "1: go on from the newest checkpoint in -o, if there is one (default 0)");
+  if (bert) {
+    SECTION("task");
+    TEXT("--task", task, "mlm|classify", "NAME",
+         "masked-language modelling, or classes (regression where the data has numbers) (default mlm)");
+    INT("--nsp", NULL, nsp, 0, 1, "1: predict too whether the second sentence follows the first, in mlm (default 0)");
+    NUMBER("--mask-probability", mask_probability, 0, 1, "share of the tokens to be predicted in mlm (default 0.15)");
+  }
   SECTION("batch");
   INT("-b", NULL, micro_batch, 1, many, "sequences of a rank's micro-batch (default 4)");
   INT("-t", NULL, seq_len, 1, many, "tokens of a sequence (default: the model's, at most 1024)");
   INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
   INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
+  if (bert) INT("--packed", NULL, packed, 0, 1, "1: no work on padding, 0: every sample takes -t rows (default 1)");
   INT("-r", NULL, recompute, 0, 2,
       "backward recomputes, to hold less: 0 nothing, 1 GELU, 2 LayerNorm too (default 1)");
   SECTION("optimizer");
@@ -95,11 +123,22 @@ void options_init(Options *o, OptionTable *table) {
   NUMBER("--beta2", beta2, 0, 1, "AdamW (default 0.95)");
   NUMBER("--eps", eps, 0, 1, "AdamW (default 1e-8)");
   NUMBER("--clip", clip, 0, rate, "largest gradient norm; 0: off (default 1)");
+  NUMBER("--dropout", dropout, 0, LARGEST_DROPOUT,
+         bert ? "of embeddings and of what each half of a block adds (default 0.1)"
+              : "of embeddings and of what each half of a block adds (default 0)");
+  NUMBER("--attention-dropout", attention_dropout, 0, LARGEST_DROPOUT,
+         bert ? "of attention's probabilities (default 0.1)" : "of attention's probabilities (default 0)");
+  if (bert) {
+    NUMBER("--classifier-dropout", classifier_dropout, 0, LARGEST_DROPOUT,
+           "before the classes (default: as --dropout)");
+  }
   SECTION("evaluation");
   INT("-v", NULL, val_every, 0, big, "validate every N steps, at the start and the end; 0: never (default 20)");
   INT("-m", NULL, val_batches, -1, big, "micro-batches of a validation, all ranks; -1: the whole split (default 20)");
-  INT("-s", NULL, sample_every, 0, big, "sample every N steps and at the end; 0: never (default 20)");
-  INT("-g", NULL, sample_tokens, 1, many, "tokens of a sample (default 64)");
+  if (!bert) {
+    INT("-s", NULL, sample_every, 0, big, "sample every N steps and at the end; 0: never (default 20)");
+    INT("-g", NULL, sample_tokens, 1, many, "tokens of a sample (default 64)");
+  }
   SECTION("ZeRO and the machine");
   INT("-z", "--zero-stage", stage, 0, 3,
       "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
@@ -108,7 +147,8 @@ void options_init(Options *o, OptionTable *table) {
   INT("--stochastic-rounding", NULL, stochastic_rounding, 0, 1,
       "1: round bf16 and fp16 parameters up or down at random, right in the mean (default 0)");
   INT("--seed", NULL, seed, 0, big,
-      "of initial weights, of the order of the data and of stochastic rounding (default 42)");
+      bert ? "of initial weights, the order of the data, masking, dropout and stochastic rounding (default 42)"
+           : "of initial weights, the order of the data, dropout and stochastic rounding (default 42)");
   INT("--threads", NULL, threads, 0, many, "threads of a rank; 0: cores / ranks of the node (default 0)");
   INT("--state-hash", NULL, hash_every, 0, big,
       "print a hash of weights and moments every N steps (default 0: never)");

@@ -16,6 +16,9 @@ extern "C" {
 #define DEMO_VAL "data/demo_val.bin"
 #define DEMO_TOKENIZER "data/demo_tokenizer.bin"
 
+// Whose command line it is: what only the other trainer knows is no flag here.
+typedef enum { OPTIONS_GPT2, OPTIONS_BERT } OptionsTrainer;
+
 typedef struct {
   const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype, *config, *export_to;
   int64_t micro_batch;          // sequences
@@ -27,10 +30,16 @@ typedef struct {
   double skip_loss, skip_norm; // z-scores; 0: off
   int64_t stage, seed, threads, deterministic, stochastic_rounding, hash_every, log_every;
   double lr, final_fraction, weight_decay, beta1, beta2, eps, clip;
+  double dropout, attention_dropout;
+  // BERT's alone
+  const char *task;          // "mlm" or "classify"
+  int64_t nsp, packed;       // 0 or 1
+  double classifier_dropout; // below 0: as dropout
+  double mask_probability;
   int help, version;
 } Options;
 
-enum { OPTIONS_MAX_FLAGS = 64 };
+enum { OPTIONS_MAX_FLAGS = 80 };
 typedef struct {
   Flag flags[OPTIONS_MAX_FLAGS];
   int given[OPTIONS_MAX_FLAGS]; // 1: was on the command line
@@ -38,7 +47,7 @@ typedef struct {
 } OptionTable;
 
 // Fills in the defaults and the table, whose targets are the fields of *options.
-void options_init(Options *options, OptionTable *table);
+void options_init(Options *options, OptionTable *table, OptionsTrainer trainer);
 // Was the flag of this name on the command line?
 int options_given(const OptionTable *table, const char *name);
 

@@ -20,10 +20,11 @@ int setup_main_rank(const Setup *s) {
 
 // ---------------------------------------------------------------- the command line
 
-void setup_parse(Setup *s, int argc, char **argv, ZeroErrors *errors) {
+void setup_parse(Setup *s, OptionsTrainer trainer, int argc, char **argv, ZeroErrors *errors) {
   memset(s, 0, sizeof *s);
-  options_init(&s->options, &s->table);
+  options_init(&s->options, &s->table, trainer);
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
+  if (s->options.classifier_dropout < 0.0) s->options.classifier_dropout = s->options.dropout;
   s->threads = launch_threads((int)s->options.threads, argv);
   s->comm = zero_comm_create(NULL);
 }
@@ -100,10 +101,42 @@ static int file_exists(const char *path) {
   return access(path, F_OK) == 0;
 }
 
+size_t setup_train_sequences(const Setup *s) {
+  if (s->train_samples) return sample_loader_info(s->train_samples).num_samples;
+  return s->train ? dataloader_windows(s->train) : 0;
+}
+
+size_t setup_val_sequences(const Setup *s) {
+  if (s->val_samples) return sample_loader_info(s->val_samples).num_samples;
+  return s->val ? dataloader_windows(s->val) : 0;
+}
+
+// -x 0 evaluates or converts a model
+static int is_training(const Setup *s) {
+  return options_given(&s->table, "-i") || s->options.steps != 0;
+}
+
+// Own training data has no validation data that goes with it by default.
+static void settle_val(Setup *s, ZeroErrors *errors) {
+  Options *o = &s->options;
+  if (!options_given(&s->table, "-i") || options_given(&s->table, "-j")) return;
+  if (o->val_every > 0) {
+    zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
+  }
+  o->val = NULL;
+}
+
+// Of open training data: -x -1 needs an epoch of at least a step.
+static void check_epoch(const Setup *s, ZeroErrors *errors) {
+  if (s->options.steps >= 0 || setup_train_sequences(s) >= s->sequences) return;
+  zero_errors_add(errors, "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
+                  s->options.train, setup_train_sequences(s), s->sequences);
+}
+
 void setup_check_data(Setup *s, size_t vocab, ZeroErrors *errors) {
   Options *o = &s->options;
   const int own_data = options_given(&s->table, "-i"), own_val = options_given(&s->table, "-j");
-  const int training = own_data || o->steps != 0; // -x 0 evaluates or converts a model
+  const int training = is_training(s);
   const int demo_val = !training && !own_val && o->val_every > 0;
   if ((training && !own_data && !file_exists(DEMO_TRAIN)) || (demo_val && !file_exists(DEMO_VAL))) {
     zero_errors_add(errors,
@@ -112,24 +145,80 @@ void setup_check_data(Setup *s, size_t vocab, ZeroErrors *errors) {
                     "-i data/mine_train.bin -j data/mine_val.bin");
     return;
   }
-  if (own_data && !own_val) {
-    if (o->val_every > 0) {
-      zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
-    }
-    o->val = NULL;
-  }
+  settle_val(s, errors);
   if (training) s->train = dataloader_open(o->train, "-i", s->T, vocab, (uint64_t)o->seed, errors);
-  if (s->train && o->steps < 0 && dataloader_windows(s->train) < s->sequences) {
-    zero_errors_add(errors,
-                    "-x: %s has %zu sequences, one step takes %zu: less than one epoch; give a number of steps",
-                    o->train, dataloader_windows(s->train), s->sequences);
-  }
+  if (s->train) check_epoch(s, errors);
   if (o->val_every > 0 && o->val) s->val = dataloader_open(o->val, "-j", s->T, vocab, (uint64_t)o->seed, errors);
   if (!o->tokenizer && !own_data && o->sample_every > 0 && file_exists(DEMO_TOKENIZER)) o->tokenizer = DEMO_TOKENIZER;
   if (o->tokenizer) s->tokenizer = tokenizer_open(o->tokenizer, "--tokenizer", errors);
   if (errors->count > 0 || !o->verify_data) return; // a run that cannot start reads no whole data sets
   if (s->train) dataloader_verify(s->train, "-i", s->comm->node_rank, s->comm->node_size, errors);
   if (s->val) dataloader_verify(s->val, "-j", s->comm->node_rank, s->comm->node_size, errors);
+}
+
+// ---------------------------------------------------------------- samples
+
+SamplesInfo setup_samples_info(const Setup *s) {
+  const SamplesInfo none = {0};
+  const SampleLoader *loader = s->train_samples ? s->train_samples : s->val_samples;
+  return loader ? sample_loader_info(loader) : none;
+}
+
+// Has one split what the task needs?
+static void check_task(const Setup *s, const SampleLoader *loader, const char *flag, const char *path,
+                       ZeroErrors *errors) {
+  const SamplesInfo info = sample_loader_info(loader);
+  const int classify = strcmp(s->options.task, "classify") == 0;
+  if (classify && info.num_labels == 0) {
+    zero_errors_add(errors,
+                    "%s %s: has no labels, --task classify needs them; prepare labelled text, or use --task mlm",
+                    flag, path);
+  }
+  if (!classify && s->options.nsp && !info.pairs) {
+    zero_errors_add(errors,
+                    "%s %s: has no sentence pairs, --nsp 1 needs them; prepare the text in pairs, or use --nsp 0",
+                    flag, path);
+  }
+}
+
+// Validation's samples come from the same preparation as training's.
+static void check_splits(const Setup *s, ZeroErrors *errors) {
+  const SamplesInfo train = sample_loader_info(s->train_samples), val = sample_loader_info(s->val_samples);
+  if (train.vocab_size == val.vocab_size && train.pad == val.pad && train.cls == val.cls && train.sep == val.sep &&
+      train.mask == val.mask && train.num_labels == val.num_labels && train.pairs == val.pairs) {
+    return;
+  }
+  zero_errors_add(errors,
+                  "-j %s: %zu classes, pairs %d and a vocabulary of %zu, where -i %s has %zu, %d and %zu, or other "
+                  "special tokens; prepare both together",
+                  s->options.val, val.num_labels, val.pairs, val.vocab_size, s->options.train, train.num_labels,
+                  train.pairs, train.vocab_size);
+}
+
+void setup_check_samples(Setup *s, size_t vocab, ZeroErrors *errors) {
+  Options *o = &s->options;
+  if (strcmp(o->task, "classify") == 0 && o->nsp) {
+    zero_errors_add(errors, "--nsp: found 1 with --task classify; it belongs to --task mlm, use --nsp 0");
+  }
+  if (is_training(s) && !o->train) {
+    zero_errors_add(errors, "-i: not given; prepare samples as data/README.md says and give them by -i FILE -j FILE");
+    return;
+  }
+  settle_val(s, errors);
+  if (o->train) s->train_samples = sample_loader_open(o->train, "-i", s->T, vocab, (uint64_t)o->seed, errors);
+  if (o->val_every > 0 && o->val) {
+    s->val_samples = sample_loader_open(o->val, "-j", s->T, vocab, (uint64_t)o->seed, errors);
+  }
+  if (s->train_samples) {
+    check_epoch(s, errors);
+    check_task(s, s->train_samples, "-i", o->train, errors);
+  }
+  if (s->val_samples) check_task(s, s->val_samples, "-j", o->val, errors);
+  if (s->train_samples && s->val_samples) check_splits(s, errors);
+  if (errors->count > 0 || !o->verify_data) return;
+  const int rank = s->comm->node_rank, ranks = s->comm->node_size;
+  if (s->train_samples) sample_loader_verify(s->train_samples, "-i", rank, ranks, errors);
+  if (s->val_samples) sample_loader_verify(s->val_samples, "-j", rank, ranks, errors);
 }
 
 // ---------------------------------------------------------------- the output folder
@@ -157,12 +246,9 @@ static void check_same_on_all_ranks(const Setup *s) {
       "steps", "training sequences", "validation sequences", "sequences of a micro-batch", "tokens of a sequence",
       "--seed"};
   const size_t ranks = (size_t)s->comm->size;
-  const double mine[FIGURES] = {(double)s->steps,
-                                s->train ? (double)dataloader_windows(s->train) : 0.0,
-                                s->val ? (double)dataloader_windows(s->val) : 0.0,
-                                (double)s->B,
-                                (double)s->T,
-                                (double)s->options.seed};
+  const double mine[FIGURES] = {
+      (double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s), (double)s->B,
+      (double)s->T,     (double)s->options.seed};
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
@@ -180,7 +266,7 @@ static void check_same_on_all_ranks(const Setup *s) {
 
 void setup_finish(Setup *s) {
   const Options *o = &s->options;
-  s->steps = o->steps >= 0 ? (size_t)o->steps : dataloader_windows(s->train) / s->sequences;
+  s->steps = o->steps >= 0 ? (size_t)o->steps : setup_train_sequences(s) / s->sequences;
   check_same_on_all_ranks(s);
   if (schedule_from_file(&s->file, &s->table, o->lr, s->steps, &s->schedule)) return;
   s->schedule.lr = o->lr;
@@ -196,16 +282,31 @@ static void print_verified(ShardsVerified v, size_t shards, const char *flag) {
          (double)v.bytes * 1e-6, v.seconds);
 }
 
-void setup_print(const Setup *s, size_t vocab) {
+static void print_data(const Setup *s) {
   const Options *o = &s->options;
   if (s->train) {
     printf("data: train %s, %zu tokens, %zu windows of %zu | val %s\n", o->train, dataloader_tokens(s->train),
            dataloader_windows(s->train), s->T, s->val ? o->val : "off");
+  } else if (s->train_samples) {
+    const SamplesInfo info = sample_loader_info(s->train_samples);
+    printf("data: train %s, %zu tokens, %zu samples of at most %zu | val %s\n", o->train, info.num_tokens,
+           info.num_samples, info.longest, s->val_samples ? o->val : "off");
   } else {
-    printf("data: train off | val %s\n", s->val ? o->val : "off");
+    printf("data: train off | val %s\n", s->val || s->val_samples ? o->val : "off");
   }
   if (s->train) print_verified(dataloader_verified(s->train), dataloader_shards(s->train), "-i");
   if (s->val) print_verified(dataloader_verified(s->val), dataloader_shards(s->val), "-j");
+  if (s->train_samples) {
+    print_verified(sample_loader_verified(s->train_samples), sample_loader_files(s->train_samples), "-i");
+  }
+  if (s->val_samples) {
+    print_verified(sample_loader_verified(s->val_samples), sample_loader_files(s->val_samples), "-j");
+  }
+}
+
+void setup_print(const Setup *s, size_t vocab) {
+  const Options *o = &s->options;
+  print_data(s);
   printf(
       "optimizer: %s lr %g betas %g %g eps %g decay %g clip %g | %s, warmup %zu of %zu steps, final %g | seed %lld\n",
       s->zero.l2 ? "Adam" : "AdamW", s->schedule.lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip,
@@ -227,6 +328,8 @@ void setup_print(const Setup *s, size_t vocab) {
 void setup_free(Setup *s) {
   if (s->train) dataloader_close(s->train);
   if (s->val) dataloader_close(s->val);
+  sample_loader_close(s->train_samples);
+  sample_loader_close(s->val_samples);
   if (s->tokenizer) tokenizer_close(s->tokenizer);
   zero_config_file_free(&s->file);
 }

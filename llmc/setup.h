@@ -14,6 +14,7 @@
 #include "../zero/zero.h"
 #include "dataloader.h"
 #include "options.h"
+#include "sample_loader.h"
 #include "schedulers.h"
 #include "tokenizer.h"
 
@@ -32,8 +33,9 @@ typedef struct {
   size_t micro_steps; // per step
   size_t sequences;   // of a global batch
   size_t steps;
-  DataLoader *train, *val; // val NULL: no validation
-  Tokenizer *tokenizer;    // or NULL
+  DataLoader *train, *val;                   // of setup_check_data; val NULL: no validation
+  SampleLoader *train_samples, *val_samples; // of setup_check_samples, likewise
+  Tokenizer *tokenizer;                      // or NULL
   Schedule schedule;
 } Setup;
 
@@ -41,7 +43,7 @@ typedef struct {
 int setup_main_rank(const Setup *);
 
 // Reads the command line, settles the threads (which may execute the program once more) and connects the ranks.
-void setup_parse(Setup *, int argc, char **argv, ZeroErrors *errors);
+void setup_parse(Setup *, OptionsTrainer trainer, int argc, char **argv, ZeroErrors *errors);
 // Prints what --help or --version asks for, on rank 0. program: its name; about: what it does, in a sentence.
 // Returns 1 if one of them was given.
 int setup_help(const Setup *, const char *program, const char *about);
@@ -53,6 +55,13 @@ void setup_check_config(Setup *, ZeroErrors *errors);
 void setup_check_batch(Setup *, size_t longest, ZeroErrors *errors);
 // Opens data and tokenizer. After setup_check_batch. vocab: tokens that the model knows.
 void setup_check_data(Setup *, size_t vocab, ZeroErrors *errors);
+// The same for a trainer whose data are samples, and whether they have what --task and --nsp need.
+void setup_check_samples(Setup *, size_t vocab, ZeroErrors *errors);
+// What the samples have in common, of -i or else of -j; zeros without both. num_labels is the classifier's size.
+SamplesInfo setup_samples_info(const Setup *);
+// Windows or samples; 0 where there is none.
+size_t setup_train_sequences(const Setup *);
+size_t setup_val_sequences(const Setup *);
 // Can -o be written to, and does its disk have room for a checkpoint of so many bytes, where -n asks for some?
 void setup_check_output(const Setup *, size_t checkpoint_bytes, ZeroErrors *errors);
 

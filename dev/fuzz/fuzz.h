@@ -44,16 +44,23 @@ static inline const char *fuzz_file(const uint8_t *data, size_t bytes) {
   return path;
 }
 
-// A file of llm.c: the input's first bytes are the beginning of its header, zeros fill that up, the rest follows. An
-// input too short for that is the whole file.
-static inline const char *fuzz_file_llmc(const uint8_t *data, size_t bytes) {
-  enum { HEADER = 1024, GIVEN = 8 * sizeof(int), MOST = 1 << 16 };
+// A file of llm.c: the input's first bytes are the first `given` ints of its header, zeros fill that up, the rest
+// follows. An input too short for that is the whole file.
+static inline const char *fuzz_file_header(const uint8_t *data, size_t bytes, size_t given) {
+  enum { HEADER = 1024, MOST = 1 << 16 };
   static uint8_t file[HEADER + MOST];
-  if (bytes < GIVEN || bytes - GIVEN > MOST) return fuzz_file(data, bytes);
+  given *= sizeof(int);
+  if (bytes < given || bytes - given > MOST) return fuzz_file(data, bytes);
   memset(file, 0, HEADER);
-  memcpy(file, data, GIVEN);
-  memcpy(file + HEADER, data + GIVEN, bytes - GIVEN);
-  return fuzz_file(file, HEADER + bytes - GIVEN);
+  memcpy(file, data, given);
+  memcpy(file + HEADER, data + given, bytes - given);
+  return fuzz_file(file, HEADER + bytes - given);
+}
+
+// For token files and models, which give no more.
+static inline const char *fuzz_file_llmc(const uint8_t *data, size_t bytes) {
+  enum { GIVEN = 8 };
+  return fuzz_file_header(data, bytes, GIVEN);
 }
 
 #endif

@@ -294,14 +294,14 @@ static inline void reference_encoder_backward(double *dwte, double *dwpe, const 
 }
 
 static inline void reference_layernorm(double *out, double *mean, double *rstd, const float *inp, const float *weight,
-                                       const float *bias, size_t N, size_t C) {
+                                       const float *bias, double eps, size_t N, size_t C) {
   for (size_t n = 0; n < N; n++) {
     const float *x = inp + n * C;
     double m = 0, v = 0;
     for (size_t c = 0; c < C; c++) m += x[c] / (double)C;
     for (size_t c = 0; c < C; c++) v += (x[c] - m) * (x[c] - m) / (double)C;
     mean[n] = m;
-    rstd[n] = 1 / sqrt(v + 1e-5);
+    rstd[n] = 1 / sqrt(v + eps);
     for (size_t c = 0; c < C; c++) out[n * C + c] = (x[c] - m) * rstd[n] * weight[c] + bias[c];
   }
 }
@@ -336,6 +336,14 @@ static inline double reference_gelu_derivative(double x) {
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * s * (1 + 3 * 0.044715 * x * x);
 }
 
+static inline double reference_gelu_erf(double x) {
+  return 0.5 * x * erfc(-x / sqrt(2));
+}
+
+static inline double reference_gelu_erf_derivative(double x) {
+  return 0.5 * erfc(-x / sqrt(2)) + x * exp(-x * x / 2) / sqrt(2 * 3.14159265358979323846);
+}
+
 // bias may be NULL.
 static inline void reference_matmul(double *out, const float *inp, const float *weight, const float *bias, size_t N,
                                     size_t C, size_t OC) {
@@ -363,65 +371,12 @@ static inline void reference_matmul_backward(double *dinp, double *dweight, doub
   }
 }
 
-// One head: the weights (T, T) of its queries over its keys, 0 where a key is not seen. q and k begin at
-// qkv[at] and qkv[at + C], rows 3C apart. Queries from `length` on see nothing.
-static inline void reference_attention_weights(double *weights, double *lse, const float *qkv, size_t at, size_t T,
-                                               size_t C, size_t head, size_t length, int causal) {
-  memset(weights, 0, T * T * sizeof(double));
-  for (size_t t = 0; t < length; t++) {
-    size_t end = causal && t + 1 < length ? t + 1 : length;
-    double sum = 0;
-    for (size_t u = 0; u < end; u++) {
-      double score = 0;
-      for (size_t i = 0; i < head; i++) score += (double)qkv[at + t * 3 * C + i] * qkv[at + C + u * 3 * C + i];
-      weights[t * T + u] = exp(score / sqrt((double)head));
-      sum += weights[t * T + u];
-    }
-    lse[t] = log(sum);
-    for (size_t u = 0; u < end; u++) weights[t * T + u] /= sum;
-  }
-}
-
-// out (B, T, C), lse (B, NH, T) and, for the loss sum(out * dout), dqkv (B, T, 3C); all are set.
-static inline void reference_attention(double *out, double *lse, double *dqkv, const float *qkv, const float *dout,
-                                       const int *lengths, size_t B, size_t T, size_t C, size_t NH, int causal) {
-  size_t head = C / NH;
-  double *weights = new_doubles(T * T);
-  memset(out, 0, B * T * C * sizeof(double));
-  memset(dqkv, 0, B * T * 3 * C * sizeof(double));
-  memset(lse, 0, B * NH * T * sizeof(double));
-  for (size_t bh = 0; bh < B * NH; bh++) {
-    size_t b = bh / NH, h = bh % NH, length = lengths != NULL ? (size_t)lengths[b] : T;
-    size_t q = b * T * 3 * C + h * head, k = q + C, v = k + C, o = b * T * C + h * head;
-    reference_attention_weights(weights, lse + bh * T, qkv, q, T, C, head, length, causal);
-    for (size_t t = 0; t < length; t++) {
-      double delta = 0; // sum over keys of weight * dweight
-      for (size_t u = 0; u < length; u++) {
-        for (size_t i = 0; i < head; i++) {
-          out[o + t * C + i] += weights[t * T + u] * qkv[v + u * 3 * C + i];
-          dqkv[v + u * 3 * C + i] += weights[t * T + u] * dout[o + t * C + i];
-          delta += weights[t * T + u] * dout[o + t * C + i] * qkv[v + u * 3 * C + i];
-        }
-      }
-      for (size_t u = 0; u < length; u++) {
-        double dweight = 0;
-        for (size_t i = 0; i < head; i++) dweight += (double)dout[o + t * C + i] * qkv[v + u * 3 * C + i];
-        double dscore = weights[t * T + u] * (dweight - delta) / sqrt((double)head);
-        for (size_t i = 0; i < head; i++) {
-          dqkv[q + t * 3 * C + i] += dscore * qkv[k + u * 3 * C + i];
-          dqkv[k + u * 3 * C + i] += dscore * qkv[q + t * 3 * C + i];
-        }
-      }
-    }
-  }
-  free(weights);
-}
-
-// loss (N), logits (N, V) and dhidden (N, C) are set; adds to dwte (Vp, C).
-static inline void reference_lm_head(double *loss, double *logits, double *dhidden, double *dwte, const float *hidden,
-                                     const float *wte, const int *targets, double grad_scale, size_t N, size_t C,
-                                     size_t V) {
-  reference_matmul(logits, hidden, wte, NULL, N, C, V);
+// loss (N), logits (N, V) and dhidden (N, C) are set; adds to dwte (Vp, C) and dbias (Vp). bias and dbias may be
+// NULL.
+static inline void reference_lm_head(double *loss, double *logits, double *dhidden, double *dwte, double *dbias,
+                                     const float *hidden, const float *wte, const float *bias, const int *targets,
+                                     double grad_scale, size_t N, size_t C, size_t V) {
+  reference_matmul(logits, hidden, wte, bias, N, C, V);
   memset(dhidden, 0, N * C * sizeof(double));
   for (size_t n = 0; n < N; n++) {
     double sum = 0;
@@ -431,6 +386,7 @@ static inline void reference_lm_head(double *loss, double *logits, double *dhidd
     loss[n] = log(sum) - logits[n * V + (size_t)targets[n]];
     for (size_t v = 0; v < V; v++) {
       double d = grad_scale * (exp(logits[n * V + v]) / sum - ((size_t)targets[n] == v ? 1 : 0));
+      if (dbias != NULL) dbias[v] += d;
       for (size_t c = 0; c < C; c++) {
         dhidden[n * C + c] += d * wte[v * C + c];
         dwte[v * C + c] += d * hidden[n * C + c];

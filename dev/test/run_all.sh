@@ -56,7 +56,7 @@ for program in "$build"/test_*; do
   name=$(basename "$program")
   [ -x "$program" ] || continue
   case $name in
-    test_comm | test_engine | test_checkpoint | test_unit_order)
+    test_comm | test_engine | test_checkpoint | test_unit_order | test_predictions)
       suite "$name, self" env ZERO_COMM=self "$program"
       for comm in shm mpi; do
         for np in 1 2 3 4; do ranks "$name" $comm $np "$program"; done

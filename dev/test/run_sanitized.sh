@@ -58,7 +58,7 @@ for program in "$build"/test_*; do
 done
 test_case "test_gpt2" clean "$build/test_gpt2"
 for comm in shm mpi; do
-  for name in test_comm test_engine test_checkpoint test_unit_order test_gpt2; do
+  for name in test_comm test_engine test_checkpoint test_unit_order test_predictions test_gpt2; do
     test_case "$name on 2 ranks, $comm" on_two_ranks $comm $name
   done
 done

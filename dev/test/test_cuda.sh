@@ -147,10 +147,10 @@ no_gpu() {
   done
 }
 
-test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu "$build/emu/test_ops" "$build/emu/test_ops_attention" \
-  "$build/emu/test_device"
-run_operations test_ops test_ops_attention test_device
-for name in test_ops test_ops_attention test_device; do
+test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu "$build/emu/test_ops" "$build/emu/test_ops_bert" \
+  "$build/emu/test_ops_attention" "$build/emu/test_device"
+run_operations test_ops test_ops_bert test_ops_attention test_device
+for name in test_ops test_ops_bert test_ops_attention test_device; do
   for order in "${orders[@]}"; do
     read -r threads streams <<< "$order"
     test_case "cuda: $name, order $threads, streams $streams" operations $name "$threads" "$streams"
@@ -165,7 +165,7 @@ test_case "cuda: compiled by nvcc" no_gpu
 if [ "$long" = --long ]; then
   test_case "cuda: the operations build with ASan and UBSan" checked_build asan
   test_case "cuda: the operations build with the race check" checked_build tsan
-  for name in test_ops test_ops_attention test_device; do
+  for name in test_ops test_ops_bert test_ops_attention test_device; do
     test_case "cuda: $name under ASan and UBSan" sanitized "$build-emu-asan" $name
     test_case "cuda: $name, tiny, without races" sanitized "$build-emu-tsan" $name tiny
   done

@@ -6,6 +6,8 @@
 
 enum { MAX_THREADS = 3, MAX_OUTPUTS = 8 };
 
+static const float EPSILON = 1e-5f; // LayerNorm's
+
 // The buffers that an operation writes, with what they hold before it runs; and its types.
 typedef struct {
   Tensor tensors[MAX_OUTPUTS];
@@ -101,8 +103,9 @@ static void run_layernorm(Outputs *outputs, const size_t *shape) { // N, C, accu
   void *bias = new_input(outputs, C, 1, 5), *residual = add_output(outputs, N * C);
   float *mean = add_floats(outputs, N), *rstd = add_floats(outputs, N);
   fused_residual_layernorm_forward(residual, add_output(outputs, N * C), mean, rstd, a, b, weight, bias, N, C,
-                                   outputs->type, NULL);
-  layernorm_forward(add_output(outputs, N * C), mean, rstd, residual, weight, bias, N, C, outputs->type, NULL);
+                                   EPSILON, outputs->type, NULL);
+  layernorm_forward(add_output(outputs, N * C), mean, rstd, residual, weight, bias, N, C, EPSILON, outputs->type,
+                    NULL);
   void *scratch = new_bytes(layernorm_backward_scratch(N, C));
   OpsGrad dweight = add_gradient(outputs, C, (int)shape[2]), dbias = add_gradient(outputs, C, (int)shape[2]);
   layernorm_backward(add_output(outputs, N * C), dweight, dbias, dout, a, residual, mean, rstd, weight, N, C,
@@ -120,8 +123,8 @@ static void run_matmul(Outputs *outputs, const size_t *shape) { // N, C, OC, acc
   matmul_forward(add_output(outputs, N * OC), NULL, inp, weight, NULL, N, C, OC, OPS_NO_GELU, type, NULL);
   void *scratch = new_bytes(matmul_backward_scratch(N, C, OC, outputs->grad_type));
   OpsGrad dweight = add_gradient(outputs, OC * C, (int)shape[3]), dbias = add_gradient(outputs, OC, (int)shape[3]);
-  matmul_backward(add_output(outputs, N * C), dweight, dbias, dout, inp, weight, before, N, C, OC, type, scratch,
-                  NULL);
+  matmul_backward(add_output(outputs, N * C), dweight, dbias, dout, inp, weight, before, OPS_GELU, N, C, OC, type,
+                  scratch, NULL);
   free(inp), free(weight), free(bias), free(dout), free(before), free(scratch);
 }
 
@@ -131,13 +134,39 @@ static void run_attention(Outputs *outputs, const size_t *shape) { // B, T, C, N
   void *qkv = new_input(outputs, 3 * count, 1, 1), *dout = new_input(outputs, count, 1, 2);
   void *out = add_output(outputs, count);
   float *lse = add_floats(outputs, B * NH * T);
-  void *scratch = new_bytes(attention_forward_scratch(B, T, C, NH));
-  attention_forward(out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type, scratch, NULL);
+  const OpsSequences sequences = ops_dense(B, T);
+  void *scratch = new_bytes(attention_forward_scratch(&sequences, C, NH));
+  attention_forward(out, lse, qkv, &sequences, C, NH, causal, NULL, outputs->type, scratch, NULL);
   free(scratch);
-  scratch = new_bytes(attention_backward_scratch(B, T, C, NH));
-  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, NULL, B, T, C, NH, causal, outputs->type,
-                     scratch, NULL);
+  scratch = new_bytes(attention_backward_scratch(&sequences, C, NH));
+  attention_backward(add_output(outputs, 3 * count), dout, out, lse, qkv, &sequences, C, NH, causal, NULL,
+                     outputs->type, scratch, NULL);
   free(qkv), free(dout), free(scratch);
+}
+
+// Packed sequences of all lengths with rows between them, and dropout.
+static void run_packed_attention(Outputs *outputs, const size_t *shape) { // count, longest, C, NH, causal
+  size_t count = shape[0], longest = shape[1], C = shape[2], NH = shape[3], rows = 0;
+  int causal = (int)shape[4];
+  int *starts = (int *)new_bytes(count * sizeof(int)), *lengths = (int *)new_bytes(count * sizeof(int));
+  int *samples = new_random_ints(count, 1 << 20, 3);
+  for (size_t b = 0; b < count; b++) {
+    starts[b] = (int)(rows += b % 3);
+    lengths[b] = (int)(37 * (b + 1) % (longest + 1));
+    rows += (size_t)lengths[b];
+  }
+  const OpsSequences sequences = {count, longest, rows, starts, lengths, samples};
+  const OpsDropout dropout = {0.2f, 5, 6, 7};
+  void *qkv = new_input(outputs, 3 * rows * C, 1, 1), *dout = new_input(outputs, rows * C, 1, 2);
+  void *out = add_output(outputs, rows * C);
+  float *lse = add_floats(outputs, NH * rows);
+  void *scratch = new_bytes(attention_forward_scratch(&sequences, C, NH));
+  attention_forward(out, lse, qkv, &sequences, C, NH, causal, &dropout, outputs->type, scratch, NULL);
+  free(scratch);
+  scratch = new_bytes(attention_backward_scratch(&sequences, C, NH));
+  attention_backward(add_output(outputs, 3 * rows * C), dout, out, lse, qkv, &sequences, C, NH, causal, &dropout,
+                     outputs->type, scratch, NULL);
+  free(qkv), free(dout), free(scratch), free(starts), free(lengths), free(samples);
 }
 
 static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp, accumulate
@@ -148,22 +177,53 @@ static void run_lm_head(Outputs *outputs, const size_t *shape) { // N, C, V, Vp,
   void *scratch = new_bytes(lm_head_loss_scratch(N, C, Vp, type, outputs->grad_type));
   float *loss = add_floats(outputs, N);
   void *dhidden = add_output(outputs, N * C);
-  OpsGrad dwte = add_gradient(outputs, Vp * C, (int)shape[4]);
-  lm_head_loss(loss, dhidden, dwte, add_floats(outputs, N * V), hidden, wte, targets, 0.1f, N, C, V, Vp, type,
-               scratch, NULL);
+  OpsGrad dwte = add_gradient(outputs, Vp * C, (int)shape[4]), dbias = add_gradient(outputs, Vp, (int)shape[4]);
+  void *bias = new_input(outputs, Vp, 1, 4);
+  lm_head_loss(loss, dhidden, dwte, dbias, add_floats(outputs, N * V), (int *)add_floats(outputs, N), hidden, wte,
+               bias, targets, 0.1f, N, C, V, Vp, type, scratch, NULL);
   free(scratch);
   scratch = new_bytes(lm_head_logits_scratch(N, C, Vp, type));
   lm_head_logits(add_floats(outputs, N * V), hidden, wte, N, C, V, Vp, type, scratch, NULL);
-  free(hidden), free(wte), free(targets), free(scratch);
+  free(hidden), free(wte), free(bias), free(targets), free(scratch);
 }
 
 static void run_elementwise(Outputs *outputs, const size_t *shape) { // count
   size_t count = shape[0];
   void *a = new_input(outputs, count, 3, 1), *b = new_input(outputs, count, 1, 2);
-  gelu_forward(add_output(outputs, count), a, count, outputs->type, NULL);
-  gelu_backward(add_output(outputs, count), b, a, count, outputs->type, NULL);
+  gelu_forward(add_output(outputs, count), a, count, OPS_GELU, outputs->type, NULL);
+  gelu_backward(add_output(outputs, count), b, a, count, OPS_GELU, outputs->type, NULL);
   residual_add(add_output(outputs, count), a, b, count, outputs->type, NULL);
+  gelu_forward(add_output(outputs, count), a, count, OPS_GELU_ERF, outputs->type, NULL);
+  gelu_backward(add_output(outputs, count), b, a, count, OPS_GELU_ERF, outputs->type, NULL);
   free(a), free(b);
+}
+
+static void run_heads(Outputs *outputs, const size_t *shape) { // count
+  size_t count = shape[0];
+  void *a = new_input(outputs, count, 3, 1), *b = new_input(outputs, count, 1, 2);
+  float *targets = new_random(count, 1, 3);
+  tanh_forward(add_output(outputs, count), a, count, outputs->type, NULL);
+  tanh_backward(add_output(outputs, count), b, a, count, outputs->type, NULL);
+  squared_error(add_floats(outputs, count), add_output(outputs, count), a, targets, 0.1f, count, outputs->type, NULL);
+  free(a), free(b), free(targets);
+}
+
+static void run_rows(Outputs *outputs, const size_t *shape) { // N, C, rows of a table, accumulate
+  size_t N = shape[0], C = shape[1], rows = shape[2];
+  ZeroType type = outputs->type;
+  const OpsDropout drop = {0.1f, 1, 2, 3};
+  int *index = new_random_ints(N, (int)rows, 1), *positions = new_random_ints(N, (int)rows, 2);
+  int *places = new_random_ints(N, 1, 3);
+  for (size_t n = 0; n < N; n++) places[n] = n % 3 == 0 ? -1 : (int)(N - 1 - n); // once each
+  void *dout = new_input(outputs, N * C, 1, 4), *table = new_input(outputs, rows * C, 1, 5);
+  embeddings_forward(add_output(outputs, N * C), index, positions, index, table, table, table, N, C, type, NULL);
+  void *scratch = new_bytes(embedding_backward_scratch(N, C, rows));
+  OpsGrad dtable = add_gradient(outputs, rows * C, (int)shape[3]);
+  embedding_backward(dtable, dout, index, N, C, rows, type, scratch, NULL);
+  dropout(add_output(outputs, N * C), dout, index, positions, N, C, &drop, type, NULL);
+  gather_rows(add_output(outputs, N * C), dout, places, N, N, C, type, NULL);
+  scatter_rows(add_output(outputs, N * C), dout, places, N, N, C, type, NULL);
+  free(index), free(positions), free(places), free(dout), free(table), free(scratch);
 }
 
 #define CHECK_ALL(run, shapes) \
@@ -199,6 +259,8 @@ static void test_attention(void **state) {
   size_t shapes[][5] = {{2, 13, 40, 2, 1},   {3, 64, 128, 4, 1}, {3, 64, 128, 4, 0},  {2, 200, 60, 3, 1},
                         {1, 300, 192, 3, 0}, {36, 64, 64, 1, 1}, {1, 512, 128, 2, 1}, {2, 64, 100, 1, 0}};
   CHECK_ALL(run_attention, shapes);
+  size_t packed[][5] = {{3, 40, 64, 2, 0}, {20, 130, 128, 2, 0}, {9, 200, 60, 3, 1}};
+  CHECK_ALL(run_packed_attention, packed);
 }
 
 static void test_lm_head(void **state) {
@@ -213,12 +275,20 @@ static void test_elementwise(void **state) {
   (void)state;
   size_t shapes[][5] = {{1}, {1000}, {20011}, {147456}};
   CHECK_ALL(run_elementwise, shapes);
+  CHECK_ALL(run_heads, shapes);
+}
+
+static void test_rows(void **state) {
+  (void)state;
+  size_t shapes[][5] = {{1, 16, 1, 0}, {26, 40, 9, 1}, {3000, 64, 2, 0}, {3001, 33, 700, 1}};
+  CHECK_ALL(run_rows, shapes);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_encoder),   cmocka_unit_test(test_layernorm), cmocka_unit_test(test_matmul),
       cmocka_unit_test(test_attention), cmocka_unit_test(test_lm_head),   cmocka_unit_test(test_elementwise),
+      cmocka_unit_test(test_rows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

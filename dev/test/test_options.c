@@ -20,7 +20,7 @@ static void make_run(Run *r, const char *line, const char *text) {
   ZeroErrors errors = {0};
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
-  options_init(&r->options, &r->table);
+  options_init(&r->options, &r->table, OPTIONS_GPT2);
   flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, &errors, NULL);
   check_no_error(&errors);
   zero_config_text_read("ds.json", text, strlen(text), &r->file, &errors);
@@ -102,7 +102,7 @@ static void test_blocks_and_auto(void **state) {
   for (size_t i = 0; i < COUNT(cases); i++) {
     Run r;
     ZeroErrors errors = {0};
-    options_init(&r.options, &r.table);
+    options_init(&r.options, &r.table, OPTIONS_GPT2);
     r.options.dtype = "bf16";
     memset(r.table.given, 0, sizeof r.table.given);
     zero_config_text_read("ds.json", cases[i].text, strlen(cases[i].text), &r.file, &errors);
@@ -213,6 +213,108 @@ static void test_flags_before_the_schedule(void **state) {
   assert_int_equal(schedule_from_file(&r.file, &r.table, 0.01, 100, &schedule), 0);
 }
 
+// ---------------------------------------------------------------------------------------------------
+// Two trainers
+
+// Parses a line, split at spaces, as `trainer` does.
+static void parse_as(OptionsTrainer trainer, Run *r, const char *line, ZeroErrors *errors) {
+  static char words[CHECK_TEXT];
+  char *argv[64] = {"train"};
+  int argc = 1;
+  strcpy(words, line);
+  for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
+  options_init(&r->options, &r->table, trainer);
+  assert_true(r->table.count < OPTIONS_MAX_FLAGS);
+  flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, errors, NULL);
+}
+
+// Is the flag in the trainer's help?
+static int in_help(OptionsTrainer trainer, const char *flag) {
+  static char text[1 << 14];
+  Run r;
+  options_init(&r.options, &r.table, trainer);
+  FILE *file = fmemopen(text, sizeof text, "w");
+  assert_non_null(file);
+  flags_help(file, r.table.flags, r.table.count);
+  assert_int_equal(fclose(file), 0);
+  char begin[64];
+  snprintf(begin, sizeof begin, "\n  %s ", flag);
+  return strstr(text, begin) != NULL;
+}
+
+// A flag of one trainer is in its help alone, and the other knows nothing of it.
+static void test_flags_of_one_trainer(void **state) {
+  (void)state;
+  const struct {
+    const char *flag, *line;
+    int gpt2, bert;
+  } flags[] = {{"--task", "--task mlm", 0, 1},
+               {"--nsp", "--nsp 1", 0, 1},
+               {"--packed", "--packed 0", 0, 1},
+               {"--mask-probability", "--mask-probability 0.2", 0, 1},
+               {"--classifier-dropout", "--classifier-dropout 0.2", 0, 1},
+               {"--tokenizer", "--tokenizer x", 1, 0},
+               {"-s", "-s 0", 1, 0},
+               {"-g", "-g 5", 1, 0},
+               {"--dropout", "--dropout 0.2", 1, 1},
+               {"--attention-dropout", "--attention-dropout 0.2", 1, 1},
+               {"-i", "-i x", 1, 1},
+               {"-e", "-e x", 1, 1}};
+  for (size_t i = 0; i < COUNT(flags); i++) {
+    const int known[] = {flags[i].gpt2, flags[i].bert};
+    for (int trainer = OPTIONS_GPT2; trainer <= OPTIONS_BERT; trainer++) {
+      Run r;
+      ZeroErrors errors = {0};
+      assert_int_equal(in_help((OptionsTrainer)trainer, flags[i].flag), known[trainer]);
+      parse_as((OptionsTrainer)trainer, &r, flags[i].line, &errors);
+      assert_int_equal(options_given(&r.table, flags[i].flag), known[trainer]);
+      if (known[trainer]) {
+        check_no_error(&errors);
+      } else {
+        check_one_error(&errors, flags[i].flag, "unknown flag", NULL);
+      }
+    }
+  }
+}
+
+static void test_defaults_of_both(void **state) {
+  (void)state;
+  Run r;
+  ZeroErrors errors = {0};
+  parse_as(OPTIONS_GPT2, &r, "", &errors);
+  assert_true(r.options.dropout == 0.0 && r.options.attention_dropout == 0.0);
+  assert_string_equal(r.options.model, "d12");
+  parse_as(OPTIONS_BERT, &r, "", &errors);
+  assert_true(r.options.dropout == 0.1 && r.options.attention_dropout == 0.1 && r.options.classifier_dropout < 0.0);
+  assert_true(r.options.mask_probability == 0.15 && r.options.packed == 1 && r.options.nsp == 0);
+  assert_string_equal(r.options.task, "mlm");
+  assert_string_equal(r.options.model, "bert-base");
+  assert_null(r.options.train);
+  parse_as(OPTIONS_BERT, &r,
+           "--task classify --nsp 1 --packed 0 --dropout 0 --attention-dropout 0.3 --classifier-dropout 0.5 "
+           "--mask-probability 0.25",
+           &errors);
+  check_no_error(&errors);
+  assert_string_equal(r.options.task, "classify");
+  assert_true(r.options.nsp == 1 && r.options.packed == 0 && r.options.dropout == 0.0);
+  assert_true(r.options.attention_dropout == 0.3 && r.options.classifier_dropout == 0.5);
+  assert_true(r.options.mask_probability == 0.25);
+}
+
+static void test_ranges(void **state) {
+  (void)state;
+  const char *const lines[][2] = {{"--dropout 1", "0 to 0.99"},       {"--attention-dropout -0.1", "0 to 0.99"},
+                                  {"--classifier-dropout 1", "0.99"}, {"--mask-probability 1.5", "0 to 1"},
+                                  {"--packed 2", "0 to 1"},           {"--nsp -1", "0 to 1"},
+                                  {"--task nsp", "mlm|classify"}};
+  for (size_t i = 0; i < COUNT(lines); i++) {
+    Run r;
+    ZeroErrors errors = {0};
+    parse_as(OPTIONS_BERT, &r, lines[i][0], &errors);
+    check_one_error(&errors, lines[i][1], NULL);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_precedence),
@@ -220,6 +322,9 @@ int main(void) {
       cmocka_unit_test(test_schedule),
       cmocka_unit_test(test_betas_of_a_cycle),
       cmocka_unit_test(test_flags_before_the_schedule),
+      cmocka_unit_test(test_flags_of_one_trainer),
+      cmocka_unit_test(test_defaults_of_both),
+      cmocka_unit_test(test_ranges),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,23 +5,64 @@
 #include <math.h>
 #include <omp.h>
 
-AttentionShape attention_shape(size_t B, size_t T, size_t C, size_t NH, const int *lengths, int causal) {
+AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t NH, int causal,
+                               const OpsDropout *dropout) {
+  const OpsSequences *s = sequences;
   if (NH == 0 || C % NH != 0) zero_fatal("attention: expected channels in equal heads, found %zu in %zu", C, NH);
-  for (size_t b = 0; lengths != NULL && b < B; b++) {
-    if (lengths[b] < 0 || (size_t)lengths[b] > T) {
-      zero_fatal("attention: expected a length of at most %zu, found %d in sequence %zu", T, lengths[b], b);
-    }
+  if (s->starts == NULL && s->rows != s->count * s->longest) {
+    zero_fatal("attention: expected %zu rows for %zu sequences of %zu, found %zu", s->count * s->longest, s->count,
+               s->longest, s->rows);
   }
-  size_t head = C / NH;
-  return (AttentionShape){.B = B,
-                          .T = T,
+  size_t head = C / NH, end = 0; // end: of the sequences so far
+  AttentionShape shape = {.sequences = s,
                           .C = C,
                           .NH = NH,
                           .head = head,
                           .padded = attention_padded_head(C, NH),
-                          .lengths = lengths,
                           .causal = causal,
-                          .scale = 1.0f / sqrtf((float)head)};
+                          .scale = 1.0f / sqrtf((float)head),
+                          .dropout = dropout_plan(dropout)};
+  if (shape.dropout.threshold > 0 && s->samples == NULL) {
+    zero_fatal("attention: dropout needs the sequences' samples, found none: set them in OpsSequences");
+  }
+  for (size_t b = 0; b < s->count; b++) {
+    if (s->lengths != NULL && (s->lengths[b] < 0 || (size_t)s->lengths[b] > s->longest)) {
+      zero_fatal("attention: expected a length of at most %zu, found %d in sequence %zu", s->longest, s->lengths[b],
+                 b);
+    }
+    size_t length = sequence_length(s, b);
+    if (s->starts != NULL && (s->starts[b] < 0 || (size_t)s->starts[b] < end)) {
+      zero_fatal("attention: expected sequence %zu from row %zu on, found it at row %d", b, end, s->starts[b]);
+    }
+    end = sequence_start(s, b) + length;
+    if (end > s->rows) {
+      zero_fatal("attention: expected sequence %zu within %zu rows, found its end at row %zu", b, s->rows, end);
+    }
+  }
+  return shape;
+}
+
+AttentionHead attention_head(const AttentionShape *shape, size_t b, size_t h) {
+  const OpsSequences *s = shape->sequences;
+  size_t start = sequence_start(s, b), length = sequence_length(s, b);
+  return (AttentionHead){.start = start,
+                         .length = length,
+                         .lse = shape->NH * start + h * (s->starts != NULL ? length : s->longest),
+                         .column = h * shape->head,
+                         .sample = s->samples != NULL ? (uint32_t)s->samples[b] : 0,
+                         .number = (uint32_t)h};
+}
+
+void attention_zero_padding(void *data, size_t width, const OpsSequences *sequences, ZeroType type) {
+  const OpsSequences *s = sequences;
+  if (s->starts == NULL && s->lengths == NULL) return;
+  size_t row_bytes = width * zero_type_size(type);
+#pragma omp parallel for schedule(dynamic) if (worth_threads(s->rows * width))
+  for (size_t gap = 0; gap <= s->count; gap++) { // before each sequence, and behind the last one
+    size_t first = gap > 0 ? sequence_start(s, gap - 1) + sequence_length(s, gap - 1) : 0;
+    size_t end = gap < s->count ? sequence_start(s, gap) : s->rows;
+    memset((char *)data + first * row_bytes, 0, (end - first) * row_bytes);
+  }
 }
 
 // One thread's memory.
@@ -52,9 +93,9 @@ static Workspace workspace_at(float *memory, size_t T, size_t padded) {
   return work;
 }
 
-size_t attention_forward_scratch(size_t B, size_t T, size_t C, size_t NH) {
-  (void)B;
-  return (size_t)omp_get_max_threads() * workspace_floats(T, attention_padded_head(C, NH)) * sizeof(float);
+size_t attention_forward_scratch(const OpsSequences *sequences, size_t C, size_t NH) {
+  size_t floats = workspace_floats(sequences->longest, attention_padded_head(C, NH));
+  return (size_t)omp_get_max_threads() * floats * sizeof(float);
 }
 
 // One row of a score tile: scores become weights e^(score - max), those beyond `visible` 0. When the maximum
@@ -95,9 +136,9 @@ VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, si
 }
 
 // Adds what a tile of queries gets from one tile of keys.
-static void attend_tile(const AttentionShape *shape, const Workspace *work, size_t length, size_t first_query,
-                        size_t queries, size_t key_tile) {
-  size_t padded = shape->padded, first_key = key_tile * TILE;
+static void attend_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                        size_t first_query, size_t queries, size_t key_tile) {
+  size_t padded = shape->padded, first_key = key_tile * TILE, length = h->length;
   size_t rows = round_up(queries, TILE_BLOCK_ROWS), keys = min_size(TILE, length - first_key);
   int diagonal = shape->causal && first_key == first_query;
   tile_multiply(&(TileProduct){.c = work->scores,
@@ -119,6 +160,13 @@ static void attend_tile(const AttentionShape *shape, const Workspace *work, size
       softmax_row(work, padded, row, visible);
     }
   }
+  if (shape->dropout.threshold > 0) {
+    for (size_t row = 0; row < queries; row++) {
+      float factors[TILE];
+      attention_factors(factors, shape, h, first_query + row, first_key);
+      attention_drop(work->scores + row * TILE, factors);
+    }
+  }
   tile_multiply(&(TileProduct){.c = work->out,
                                .c_stride = padded,
                                .a = work->scores,
@@ -133,14 +181,12 @@ static void attend_tile(const AttentionShape *shape, const Workspace *work, size
                                .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE});
 }
 
-// Everything of head h of sequence b.
-VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const AttentionShape *shape, size_t b, size_t h,
-                             const Workspace *work, ZeroType type) {
-  size_t T = shape->T, C = shape->C, head = shape->head, padded = shape->padded;
-  size_t length = attention_length(shape, b), stride = 3 * C;
-  size_t q_at = b * T * stride + h * head, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
-  size_t out_at = b * T * C + h * head;
-  float *head_lse = lse + (b * shape->NH + h) * T;
+// Everything of one head of one sequence.
+VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const AttentionShape *shape,
+                             const AttentionHead *h, const Workspace *work, ZeroType type) {
+  size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
+  size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
+  size_t out_at = h->start * C + h->column;
 
   for (size_t first = 0; first < length; first += TILE) {
     size_t keys = min_size(TILE, length - first);
@@ -156,33 +202,29 @@ VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const Atten
 
     size_t seen = shape->causal ? first + queries : length; // no query of this tile sees a key from here on
     for (size_t key_tile = 0; key_tile * TILE < seen; key_tile++) {
-      attend_tile(shape, work, length, first, queries, key_tile);
+      attend_tile(shape, h, work, first, queries, key_tile);
     }
     for (size_t row = 0; row < queries; row++) {
       float sum = vec_sum(vec_load(work->sum + row * VEC_WIDTH)), inverse = 1.0f / sum;
-      head_lse[first + row] = work->max[row] + logf(sum);
-      for (size_t at = 0; at < head; at += VEC_WIDTH) {
-        store_elements(out, out_at + (first + row) * C + at, vec_count(head - at),
-                       vec_load(work->out + row * padded + at) * inverse, type);
+      lse[h->lse + first + row] = work->max[row] + logf(sum);
+      for (size_t i = 0; i < head; i += VEC_WIDTH) {
+        store_elements(out, out_at + (first + row) * C + i, vec_count(head - i),
+                       vec_load(work->out + row * padded + i) * inverse, type);
       }
-    }
-  }
-  for (size_t t = length; t < T; t++) {
-    head_lse[t] = 0;
-    for (size_t at = 0; at < head; at += VEC_WIDTH) {
-      store_elements(out, out_at + t * C + at, vec_count(head - at), vec_set(0), type);
     }
   }
 }
 
-void attention_forward(void *out, float *lse, const void *qkv, const int *lengths, size_t B, size_t T, size_t C,
-                       size_t NH, int causal, ZeroType type, void *scratch, ZeroStream stream) {
+void attention_forward(void *out, float *lse, const void *qkv, const OpsSequences *sequences, size_t C, size_t NH,
+                       int causal, const OpsDropout *dropout, ZeroType type, void *scratch, ZeroStream stream) {
   (void)stream;
-  AttentionShape shape = attention_shape(B, T, C, NH, lengths, causal);
-  size_t floats = workspace_floats(T, shape.padded);
+  AttentionShape shape = attention_shape(sequences, C, NH, causal, dropout);
+  size_t longest = sequences->longest, floats = workspace_floats(longest, shape.padded);
 #pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
-  for (size_t i = 0; i < B * NH; i++) {
-    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, T, shape.padded);
-    FOR_TYPE(type, forward_head, out, lse, qkv, &shape, i / NH, i % NH, &work);
+  for (size_t i = 0; i < sequences->count * NH; i++) {
+    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
+    AttentionHead head = attention_head(&shape, i / NH, i % NH);
+    FOR_TYPE(type, forward_head, out, lse, qkv, &shape, &head, &work);
   }
+  attention_zero_padding(out, C, sequences, type);
 }

@@ -3,7 +3,8 @@
 // stored log-sum-exp:
 //   P = e^(Q K^T - lse),  dP = dO V^T,  dS = P (dP - D) with D = rowsum(O dO),
 //   dV += P^T dO,  dK += dS^T Q,  dQ += dS K.
-// Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end.
+// With dropout's factors F, drawn anew, dV has F P in place of P and dP = F (dO V^T); D stays what it is, as O holds
+// F. Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end.
 #include <omp.h>
 
 #include "attention.h"
@@ -45,9 +46,9 @@ static Workspace workspace_at(float *memory, size_t T, size_t padded) {
   return work;
 }
 
-size_t attention_backward_scratch(size_t B, size_t T, size_t C, size_t NH) {
-  (void)B;
-  return (size_t)omp_get_max_threads() * workspace_floats(T, attention_padded_head(C, NH)) * sizeof(float);
+size_t attention_backward_scratch(const OpsSequences *sequences, size_t C, size_t NH) {
+  size_t floats = workspace_floats(sequences->longest, attention_padded_head(C, NH));
+  return (size_t)omp_get_max_threads() * floats * sizeof(float);
 }
 
 // One row: scores become P and dP becomes dS; both are 0 beyond `visible`.
@@ -63,6 +64,15 @@ VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delt
     }
     vec_store(scores + i, weight);
     vec_store(dscores + i, dscore);
+  }
+}
+
+// The same with code of its own for rows that see all.
+VEC_INLINE void visible_row(float *scores, float *dscores, float lse, float delta, size_t visible) {
+  if (visible == TILE) {
+    weights_row(scores, dscores, lse, delta, TILE);
+  } else {
+    weights_row(scores, dscores, lse, delta, visible);
   }
 }
 
@@ -100,9 +110,9 @@ static void add_transposed(float *sum, const float *weights, const float *right,
 }
 
 // The gradients that one tile of queries and one tile of keys give each other.
-static void backward_tile(const AttentionShape *shape, const Workspace *work, const float *lse, size_t length,
-                          size_t first_query, size_t first_key) {
-  size_t padded = shape->padded, at = first_query * padded;
+static void backward_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                          const float *lse, size_t first_query, size_t first_key) {
+  size_t padded = shape->padded, at = first_query * padded, length = h->length;
   size_t queries = min_size(TILE, length - first_query), keys = min_size(TILE, length - first_key);
   size_t query_rows = round_up(queries, TILE_BLOCK_ROWS), key_rows = round_up(keys, TILE_BLOCK_ROWS);
   int diagonal = shape->causal && first_key == first_query;
@@ -114,10 +124,14 @@ static void backward_tile(const AttentionShape *shape, const Workspace *work, co
     float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
     float row_lse = lse[first_query + row], delta = work->delta[first_query + row];
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
-    if (visible == TILE) {
-      weights_row(scores, dscores, row_lse, delta, TILE);
+    if (shape->dropout.threshold > 0) {
+      float factors[TILE];
+      attention_factors(factors, shape, h, first_query + row, first_key);
+      attention_drop(dscores, factors);
+      visible_row(scores, dscores, row_lse, delta, visible);
+      attention_drop(scores, factors);
     } else {
-      weights_row(scores, dscores, row_lse, delta, visible);
+      visible_row(scores, dscores, row_lse, delta, visible);
     }
   }
   add_transposed(work->dvalues, work->weights, work->douts + at, padded, key_rows, queries, transposed);
@@ -147,17 +161,6 @@ VEC_INLINE void store_tile(void *dqkv, size_t at, const AttentionShape *shape, c
   }
 }
 
-// Zeros in dqkv for rows [first, T) of one head: the positions that padding occupies.
-VEC_INLINE void zero_rows(void *dqkv, size_t at, const AttentionShape *shape, size_t first, ZeroType type) {
-  for (size_t t = first; t < shape->T; t++) {
-    for (size_t part = 0; part < 3; part++) { // q, k, v
-      for (size_t i = 0; i < shape->head; i += VEC_WIDTH) {
-        store_elements(dqkv, at + (3 * t + part) * shape->C + i, vec_count(shape->head - i), vec_set(0), type);
-      }
-    }
-  }
-}
-
 // The tensors of one call.
 typedef struct {
   void *dqkv;
@@ -165,13 +168,12 @@ typedef struct {
   const float *lse;
 } Tensors;
 
-VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, size_t b, size_t h,
+VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, const AttentionHead *h,
                               const Workspace *work, ZeroType type) {
-  size_t T = shape->T, C = shape->C, head = shape->head, padded = shape->padded;
-  size_t length = attention_length(shape, b), stride = 3 * C;
-  size_t q_at = b * T * stride + h * head, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
-  size_t out_at = b * T * C + h * head;
-  const float *lse = x->lse + (b * shape->NH + h) * T;
+  size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
+  size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first in qkv
+  size_t out_at = h->start * C + h->column;
+  const float *lse = x->lse + h->lse;
 
   for (size_t first = 0; first < length; first += TILE) {
     size_t rows = min_size(TILE, length - first), at = first * padded;
@@ -196,25 +198,26 @@ VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, siz
     memset(work->dkeys, 0, TILE * padded * sizeof(float));
     memset(work->dvalues, 0, TILE * padded * sizeof(float));
     for (size_t query = shape->causal ? first : 0; query < length; query += TILE) {
-      backward_tile(shape, work, lse, length, query, first);
+      backward_tile(shape, h, work, lse, query, first);
     }
     store_tile(x->dqkv, k, shape, work->dkeys, keys, 1, type);
     store_tile(x->dqkv, v, shape, work->dvalues, keys, 1, type);
   }
   store_tile(x->dqkv, q_at, shape, work->dqueries, length, shape->scale, type);
-  zero_rows(x->dqkv, q_at, shape, length, type);
 }
 
 void attention_backward(void *dqkv, const void *dout, const void *out, const float *lse, const void *qkv,
-                        const int *lengths, size_t B, size_t T, size_t C, size_t NH, int causal, ZeroType type,
-                        void *scratch, ZeroStream stream) {
+                        const OpsSequences *sequences, size_t C, size_t NH, int causal, const OpsDropout *dropout,
+                        ZeroType type, void *scratch, ZeroStream stream) {
   (void)stream;
-  AttentionShape shape = attention_shape(B, T, C, NH, lengths, causal);
+  AttentionShape shape = attention_shape(sequences, C, NH, causal, dropout);
   Tensors tensors = {dqkv, dout, out, qkv, lse};
-  size_t floats = workspace_floats(T, shape.padded);
+  size_t longest = sequences->longest, floats = workspace_floats(longest, shape.padded);
 #pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
-  for (size_t i = 0; i < B * NH; i++) {
-    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, T, shape.padded);
-    FOR_TYPE(type, backward_head, &tensors, &shape, i / NH, i % NH, &work);
+  for (size_t i = 0; i < sequences->count * NH; i++) {
+    Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
+    AttentionHead head = attention_head(&shape, i / NH, i % NH);
+    FOR_TYPE(type, backward_head, &tensors, &shape, &head, &work);
   }
+  attention_zero_padding(dqkv, 3 * C, sequences, type);
 }

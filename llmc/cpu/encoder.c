@@ -2,10 +2,9 @@
 //
 // Backward sorts the rows by token, so that a token's rows are summed by one thread, in the order of rows,
 // and its row of dwte is written once: no atomics, the same bits for any number of threads.
-#include <stdint.h>
-
 #include "element.h"
 #include "parallel.h"
+#include "row_sort.h"
 
 VEC_INLINE void embed_row(void *out, size_t row, const void *wte, size_t token, const void *wpe, size_t position,
                           size_t C, ZeroType type) {
@@ -25,57 +24,36 @@ void encoder_forward(void *out, const int *tokens, const void *wte, const void *
   }
 }
 
-typedef struct {
-  uint32_t token, row;
-} TokenRow;
-
-enum { SORT_BITS = 8, SORT_BUCKETS = 1 << SORT_BITS };
-
-// Stable sort by token (radix sort, lowest digit first), so that rows stay in order within a token. Returns
-// the sorted list, which is one of the two buffers.
-static TokenRow *sort_by_token(TokenRow *list, TokenRow *other, size_t count, size_t largest_token) {
-  for (int shift = 0; shift < 32 && largest_token >> shift != 0; shift += SORT_BITS) {
-    size_t next[SORT_BUCKETS + 1] = {0};
-    for (size_t i = 0; i < count; i++) next[((list[i].token >> shift) & (SORT_BUCKETS - 1)) + 1]++;
-    for (size_t bucket = 0; bucket < SORT_BUCKETS; bucket++) next[bucket + 1] += next[bucket];
-    for (size_t i = 0; i < count; i++) other[next[(list[i].token >> shift) & (SORT_BUCKETS - 1)]++] = list[i];
-    TokenRow *sorted = other;
-    other = list;
-    list = sorted;
-  }
-  return list;
-}
-
 size_t encoder_backward_scratch(size_t B, size_t T, size_t C) {
   (void)C;
-  return B * T * (2 * sizeof(TokenRow) + sizeof(size_t));
+  return B * T * (2 * sizeof(IndexedRow) + sizeof(size_t));
 }
 
 // dwte[token] += the rows of dout that list[0..count) names.
-VEC_INLINE void add_token_rows(OpsGrad dwte, const void *dout, const TokenRow *list, size_t count, size_t C,
+VEC_INLINE void add_token_rows(OpsGrad dwte, const void *dout, const IndexedRow *list, size_t count, size_t C,
                                ZeroType type) {
   for (size_t at = 0; at < C; at += VEC_WIDTH) {
     size_t n = vec_count(C - at);
     Vec sum = {0};
     for (size_t i = 0; i < count; i++) sum += load_elements(dout, list[i].row * C + at, n, type);
-    store_gradient(dwte, list[0].token * C + at, n, sum);
+    store_gradient(dwte, list[0].index * C + at, n, sum);
   }
 }
 
 static void token_gradient(OpsGrad dwte, const void *dout, const int *tokens, size_t N, size_t C, size_t Vp,
                            ZeroType type, void *scratch) {
-  TokenRow *list = scratch, *other = list + N;
+  IndexedRow *list = scratch, *other = list + N;
   size_t *starts = (size_t *)(other + N); // where in the sorted list each distinct token begins
   for (size_t row = 0; row < N; row++) {
     if (tokens[row] < 0 || (size_t)tokens[row] >= Vp) {
       zero_fatal("encoder_backward: expected tokens below %zu, found %d in row %zu", Vp, tokens[row], row);
     }
-    list[row] = (TokenRow){(uint32_t)tokens[row], (uint32_t)row};
+    list[row] = (IndexedRow){(uint32_t)tokens[row], (uint32_t)row};
   }
-  list = sort_by_token(list, other, N, Vp - 1);
+  list = sort_rows(list, other, N, Vp - 1);
   size_t distinct = 0;
   for (size_t i = 0; i < N; i++) {
-    if (i == 0 || list[i].token != list[i - 1].token) starts[distinct++] = i;
+    if (i == 0 || list[i].index != list[i - 1].index) starts[distinct++] = i;
   }
 
   if (!dwte.accumulate) memset(dwte.data, 0, Vp * C * zero_type_size(dwte.type));

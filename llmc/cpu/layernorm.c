@@ -6,12 +6,10 @@
 #include "element.h"
 #include "parallel.h"
 
-#define LAYERNORM_EPSILON 1e-5f
-
 // Normalises one row. mean and variance in two passes: the sum of squared deviations does not cancel as
 // E[x^2] - E[x]^2 does.
 VEC_INLINE void normalise_row(void *out, float *mean, float *rstd, const void *inp, const void *weight,
-                              const void *bias, size_t row, size_t C, ZeroType type) {
+                              const void *bias, size_t row, size_t C, float eps, ZeroType type) {
   size_t start = row * C;
   Vec sum = {0};
   for (size_t at = 0; at < C; at += VEC_WIDTH) sum += load_elements(inp, start + at, vec_count(C - at), type);
@@ -24,7 +22,7 @@ VEC_INLINE void normalise_row(void *out, float *mean, float *rstd, const void *i
     if (n < VEC_WIDTH) deviation = vec_select(vec_lanes() < (int)n, deviation, vec_set(0));
     squares += deviation * deviation;
   }
-  float r = 1.0f / sqrtf(vec_sum(squares) / (float)C + LAYERNORM_EPSILON);
+  float r = 1.0f / sqrtf(vec_sum(squares) / (float)C + eps);
 
   for (size_t at = 0; at < C; at += VEC_WIDTH) {
     size_t n = vec_count(C - at);
@@ -37,31 +35,31 @@ VEC_INLINE void normalise_row(void *out, float *mean, float *rstd, const void *i
 }
 
 void layernorm_forward(void *out, float *mean, float *rstd, const void *inp, const void *weight, const void *bias,
-                       size_t N, size_t C, ZeroType type, ZeroStream stream) {
+                       size_t N, size_t C, float eps, ZeroType type, ZeroStream stream) {
   (void)stream;
 #pragma omp parallel for schedule(static) if (worth_threads(N * C))
   for (size_t row = 0; row < N; row++) {
-    FOR_TYPE(type, normalise_row, out, mean, rstd, inp, weight, bias, row, C);
+    FOR_TYPE(type, normalise_row, out, mean, rstd, inp, weight, bias, row, C, eps);
   }
 }
 
 VEC_INLINE void add_and_normalise_row(void *residual, void *out, float *mean, float *rstd, const void *a,
                                       const void *b, const void *weight, const void *bias, size_t row, size_t C,
-                                      ZeroType type) {
+                                      float eps, ZeroType type) {
   for (size_t at = 0; at < C; at += VEC_WIDTH) {
     size_t n = vec_count(C - at), place = row * C + at;
     store_elements(residual, place, n, load_elements(a, place, n, type) + load_elements(b, place, n, type), type);
   }
-  normalise_row(out, mean, rstd, residual, weight, bias, row, C, type);
+  normalise_row(out, mean, rstd, residual, weight, bias, row, C, eps, type);
 }
 
 void fused_residual_layernorm_forward(void *residual, void *out, float *mean, float *rstd, const void *a,
                                       const void *b, const void *weight, const void *bias, size_t N, size_t C,
-                                      ZeroType type, ZeroStream stream) {
+                                      float eps, ZeroType type, ZeroStream stream) {
   (void)stream;
 #pragma omp parallel for schedule(static) if (worth_threads(N * C))
   for (size_t row = 0; row < N; row++) {
-    FOR_TYPE(type, add_and_normalise_row, residual, out, mean, rstd, a, b, weight, bias, row, C);
+    FOR_TYPE(type, add_and_normalise_row, residual, out, mean, rstd, a, b, weight, bias, row, C, eps);
   }
 }
 

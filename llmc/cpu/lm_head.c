@@ -12,6 +12,7 @@
 // grows with the batch, and computing the logits anew, slice by slice, is a third more work.
 #include <math.h>
 
+#include "column_sum.h"
 #include "convert.h"
 #include "element.h"
 #include "parallel.h"
@@ -56,6 +57,8 @@ typedef struct {
   void *dlogits;  // (rows, width) of one slice, in the half type
   float *dhidden; // (rows, C) sums over slices
   float *dwte;    // (Vp, C) sums over blocks
+  float *dbias;   // (Vp) sums over blocks
+  float *columns; // (tiles of rows, width) sums of one slice's columns
   size_t bytes;   // of all together
 } Scratch;
 
@@ -76,6 +79,8 @@ static Scratch divide_scratch(char *memory, size_t N, size_t C, size_t Vp, ZeroT
     scratch.dhidden = take(&scratch, memory, rows * C * sizeof(float));
   }
   if (grad_type != ZERO_F32 && N > HEAD_BLOCK_ROWS) scratch.dwte = take(&scratch, memory, Vp * C * sizeof(float));
+  scratch.dbias = take(&scratch, memory, Vp * sizeof(float));
+  scratch.columns = take(&scratch, memory, row_tiles(rows) * slice_width(Vp) * sizeof(float));
   return scratch;
 }
 
@@ -129,6 +134,23 @@ static void copy_row(float *logits, const Block *block, size_t row) {
   }
 }
 
+// The first of the largest.
+static int row_best(const Block *block, size_t row) {
+  float max = -INFINITY;
+  size_t best = 0;
+  for (size_t first = 0; first < block->V; first += block->width) {
+    Slice slice = slice_at(block, first);
+    const float *x = slice.data + row * slice.columns;
+    float largest = piece_max(x, slice.real, max);
+    if (!(largest > max)) continue;
+    size_t at = 0;
+    while (x[at] != largest) at++;
+    max = largest;
+    best = first + at;
+  }
+  return (int)best;
+}
+
 // Turns a row's logits into e^(logit - max), writes the sum of these and returns the loss.
 static float row_loss(const Block *block, size_t row, size_t target, double *sum) {
   float max = -INFINITY, target_logit = *logit_of(block, row, target);
@@ -173,11 +195,12 @@ static void check_targets(const int *targets, size_t N, size_t V) {
 }
 
 // Loss of every row of a block, and with `gradients` the logits become their gradient.
-static void block_loss(const Block *block, float *loss, float *logits, const int *targets, int gradients,
+static void block_loss(const Block *block, float *loss, float *logits, int *best, const int *targets, int gradients,
                        float grad_scale) {
 #pragma omp parallel for schedule(dynamic, 4) if (worth_threads(block->rows * block->Vp))
   for (size_t row = 0; row < block->rows; row++) {
     if (logits != NULL) copy_row(logits + row * block->V, block, row);
+    if (best != NULL) best[row] = row_best(block, row);
     if (targets[row] == OPS_IGNORE) {
       loss[row] = 0;
       if (gradients) row_zero(block, row);
@@ -193,9 +216,12 @@ static void block_loss(const Block *block, float *loss, float *logits, const int
 typedef struct {
   const char *hidden; // (rows, C)
   const char *wte;    // (Vp, C)
+  const char *bias;   // (Vp) or NULL
   OpsGrad dhidden;    // (rows, C): sums over slices; accumulate is not used
   OpsGrad dwte;       // (Vp, C); accumulate: something is there already
+  OpsGrad dbias;      // (Vp); accumulate: the same
   void *dlogits;      // (rows, width) or NULL: a slice's gradient rounded to the type
+  float *columns;     // (tiles of rows, width)
   size_t C;
   ZeroType type;
 } Head;
@@ -209,18 +235,24 @@ static void block_logits(const Block *block, const Head *head) {
                              .k = head->C,
                              .a = {head->hidden, 0},
                              .b = {head->wte + first * row_bytes, 1},
+                             .bias = head->bias != NULL ? head->bias + first * zero_type_size(head->type) : NULL,
                              .c = slice.data,
                              .type = head->type,
                              .out_type = ZERO_F32});
   }
 }
 
-// dhidden = dlogits * wte, dwte (+)= dlogits^T * hidden
+// dhidden = dlogits * wte, dwte (+)= dlogits^T * hidden, dbias (+)= column sums of dlogits
 static void block_gradients(const Block *block, const Head *head) {
   size_t row_bytes = head->C * zero_type_size(head->type);
   for (size_t first = 0; first < block->Vp; first += block->width) {
     Slice slice = slice_at(block, first);
     const void *dlogits = slice.data;
+    if (head->dbias.data != NULL) {
+      OpsGrad columns = head->dbias;
+      columns.data = (char *)columns.data + first * zero_type_size(columns.type);
+      column_sums(columns, slice.data, block->rows, slice.columns, ZERO_F32, head->columns);
+    }
     if (head->dlogits != NULL) {
       round_sums((OpsGrad){head->dlogits, head->type, 0}, slice.data, block->rows * slice.columns);
       dlogits = head->dlogits;
@@ -250,30 +282,43 @@ static void block_gradients(const Block *block, const Head *head) {
   }
 }
 
-void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, float *logits, const void *hidden, const void *wte,
-                  const int *targets, float grad_scale, size_t N, size_t C, size_t V, size_t Vp, ZeroType type,
-                  void *scratch, ZeroStream stream) {
+void lm_head_loss(float *loss, void *dhidden, OpsGrad dwte, OpsGrad dbias, float *logits, int *best,
+                  const void *hidden, const void *wte, const void *bias, const int *targets, float grad_scale,
+                  size_t N, size_t C, size_t V, size_t Vp, ZeroType type, void *scratch, ZeroStream stream) {
   (void)stream;
-  if (V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
+  if (V == 0 || V > Vp || N == 0) zero_fatal("lm_head_loss: found %zu rows, %zu entries padded to %zu", N, V, Vp);
+  if (dbias.data != NULL && bias == NULL)
+    zero_fatal("lm_head_loss: a gradient is wanted of a bias that is not given");
   check_targets(targets, N, V);
-  int gradients = dhidden != NULL || dwte.data != NULL;
+  int gradients = dhidden != NULL || dwte.data != NULL || dbias.data != NULL;
   ZeroType grad_type = dwte.data != NULL ? dwte.type : ZERO_F32;
   Scratch parts = divide_scratch(scratch, N, C, Vp, type, grad_type);
   OpsGrad dwte_sums = parts.dwte != NULL ? (OpsGrad){parts.dwte, ZERO_F32, 0} : dwte;
+  OpsGrad dbias_sums = {dbias.data != NULL ? parts.dbias : NULL, ZERO_F32, 0};
   for (size_t first = 0; first < N; first += HEAD_BLOCK_ROWS) {
     size_t rows = min_size(HEAD_BLOCK_ROWS, N - first), at = first * C * zero_type_size(type);
     OpsGrad dhidden_rows = {dhidden != NULL ? (char *)dhidden + at : NULL, type, 0}, dhidden_sums = dhidden_rows;
     if (dhidden != NULL && parts.dhidden != NULL) dhidden_sums = (OpsGrad){parts.dhidden, ZERO_F32, 0};
     Block block = {parts.logits, rows, V, Vp, slice_width(Vp)};
-    Head head = {(const char *)hidden + at, wte, dhidden_sums, dwte_sums, parts.dlogits, C, type};
+    Head head = {(const char *)hidden + at,
+                 wte,
+                 bias,
+                 dhidden_sums,
+                 dwte_sums,
+                 dbias_sums,
+                 parts.dlogits,
+                 parts.columns,
+                 C,
+                 type};
     block_logits(&block, &head);
-    block_loss(&block, loss + first, logits != NULL ? logits + first * V : NULL, targets + first, gradients,
-               grad_scale);
+    block_loss(&block, loss + first, logits != NULL ? logits + first * V : NULL, best != NULL ? best + first : NULL,
+               targets + first, gradients, grad_scale);
     if (gradients) block_gradients(&block, &head);
     if (dhidden_sums.data != dhidden_rows.data) round_sums(dhidden_rows, dhidden_sums.data, rows * C);
-    dwte_sums.accumulate = 1; // later blocks add
+    dwte_sums.accumulate = dbias_sums.accumulate = 1; // later blocks add
   }
   if (parts.dwte != NULL) round_sums(dwte, parts.dwte, Vp * C);
+  if (dbias.data != NULL) round_sums(dbias, parts.dbias, Vp);
 }
 
 // The logits are written where they belong: no memory on the side.

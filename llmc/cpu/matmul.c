@@ -10,7 +10,7 @@
 
 void matmul_forward(void *out, void *pre, const void *inp, const void *weight, const void *bias, size_t N, size_t C,
                     size_t OC, OpsGelu gelu, ZeroType type, ZeroStream stream) {
-  if ((gelu == OPS_GELU) != (pre != NULL) || pre == out) {
+  if ((gelu != OPS_NO_GELU) != (pre != NULL) || pre == out) {
     zero_fatal("matmul_forward: pre is given with GELU and only then, and is not out");
   }
   if (N == 0) return;
@@ -23,7 +23,7 @@ void matmul_forward(void *out, void *pre, const void *inp, const void *weight, c
                            .c = pre != NULL ? pre : out,
                            .type = type,
                            .out_type = type});
-  if (pre != NULL) gelu_forward(out, pre, N * OC, type, stream);
+  if (pre != NULL) gelu_forward(out, pre, N * OC, gelu, type, stream);
 }
 
 // Whether a weight gradient is summed beside its place: more than one slice, and its type too coarse to add to.
@@ -56,13 +56,14 @@ static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, 
 }
 
 void matmul_backward(void *dinp, OpsGrad dweight, OpsGrad dbias, const void *dout, const void *inp,
-                     const void *weight, const void *pre, size_t N, size_t C, size_t OC, ZeroType type, void *scratch,
-                     ZeroStream stream) {
+                     const void *weight, const void *pre, OpsGelu gelu, size_t N, size_t C, size_t OC, ZeroType type,
+                     void *scratch, ZeroStream stream) {
+  if ((gelu != OPS_NO_GELU) != (pre != NULL)) zero_fatal("matmul_backward: pre is given with GELU and only then");
   if (N == 0) zero_fatal("matmul_backward: there are no rows");
   if (dinp != NULL) {
     matrix_product(&(Matmul){
         .m = N, .n = C, .k = OC, .a = {dout, 0}, .b = {weight, 0}, .c = dinp, .type = type, .out_type = type});
-    if (pre != NULL) gelu_backward(dinp, dinp, pre, N * C, type, stream);
+    if (pre != NULL) gelu_backward(dinp, dinp, pre, N * C, gelu, type, stream);
   }
   if (dweight.data != NULL) weight_gradient(dweight, dout, inp, N, C, OC, type, scratch);
   if (dbias.data != NULL) column_sums(dbias, dout, N, OC, type, scratch);

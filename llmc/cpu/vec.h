@@ -176,4 +176,60 @@ VEC_INLINE Vec vec_gelu_derivative(Vec x) {
   return s + x * s * (e * s) * slope;
 }
 
+// a polynomial, its highest power first; count is a constant where this is inlined.
+VEC_INLINE Vec vec_polynomial(const float *coefficients, int count, Vec x) {
+  Vec p = vec_set(coefficients[0]);
+#pragma GCC unroll 16
+  for (int i = 1; i < count; i++) p = p * x + coefficients[i];
+  return p;
+}
+
+// The normal distribution's integral from -infinity to x; *exponential becomes e^(-x^2 / 2). Cephes' erff and erfcf
+// of z = |x| / sqrt(2): a polynomial in z^2 up to 1, beyond that e^(-z^2) / z times one in 1 / z^2, another from 2
+// on.
+VEC_INLINE Vec vec_normal(Vec x, Vec *exponential) {
+  static const float inner[] = {7.853861353153693e-5f,  -8.010193625184903e-4f, 5.188327685732524e-3f,
+                                -2.685381193529856e-2f, 1.128358514861418e-1f,  -3.761262582423300e-1f,
+                                1.128379165726710e+0f};
+  static const float middle[] = {2.326819970068386e-2f,  -1.387039388740657e-1f, 3.687424674597105e-1f,
+                                 -5.824733027278666e-1f, 6.210004621745983e-1f,  -4.944515323274145e-1f,
+                                 3.404879937665872e-1f,  -2.741127028184656e-1f, 5.638259427386472e-1f};
+  static const float outer[] = {-1.047766399936249e+1f, 1.297719955372516e+1f,  -7.495518717768503e+0f,
+                                2.921019019210786e+0f,  -1.015265279202700e+0f, 4.218463358204948e-1f,
+                                -2.820767439740514e-1f, 5.641895067754075e-1f};
+  const float sqrt_half = 0.70710678f;
+  Vec z = vec_select(x < 0.0f, -x, x) * sqrt_half, square = z * z;
+  Vec e = vec_exp(-square), inverse = 1.0f / z, inverse_square = inverse * inverse;
+  Vec erf = z * vec_polynomial(inner, sizeof inner / sizeof inner[0], square);
+  Vec tail = vec_select(z < 2.0f, vec_polynomial(middle, sizeof middle / sizeof middle[0], inverse_square),
+                        vec_polynomial(outer, sizeof outer / sizeof outer[0], inverse_square));
+  Vec erfc = vec_select(z < 1.0f, 1.0f - erf, e * inverse * tail); // from 1 to 0 as z grows
+  *exponential = e;
+  return vec_select(x < 0.0f, 0.5f * erfc, 1.0f - 0.5f * erfc);
+}
+
+// GELU, error-function form: x times the normal distribution at x.
+VEC_INLINE Vec vec_gelu_erf(Vec x) {
+  Vec e;
+  return x * vec_normal(x, &e);
+}
+
+VEC_INLINE Vec vec_gelu_erf_derivative(Vec x) {
+  const float density_at_0 = 0.39894228f; // 1 / sqrt(2 pi)
+  const float far = 16.0f;                // from here on the second term is far below the first one's last bit
+  Vec e, normal = vec_normal(x, &e), bounded = vec_min(vec_set(far), vec_max(vec_set(-far), x));
+  return normal + bounded * e * density_at_0;
+}
+
+// Cephes' tanhf, with a relative error of about 1e-7: a polynomial near 0, beyond that 1 - 2 / (e^(2 |x|) + 1).
+VEC_INLINE Vec vec_tanh(Vec x) {
+  static const float near[] = {-5.70498872745e-3f, 2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f,
+                               -3.33332819422e-1f};
+  const float border = 0.625f;
+  Vec size = vec_select(x < 0.0f, -x, x), square = x * x;
+  Vec far = 1.0f - 2.0f / (vec_exp(size * 2.0f) + 1.0f);
+  Vec inner = x + x * square * vec_polynomial(near, sizeof near / sizeof near[0], square);
+  return vec_select(size < border, inner, vec_select(x < 0.0f, -far, far));
+}
+
 #endif

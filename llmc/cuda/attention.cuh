@@ -18,6 +18,7 @@
 
 #include <cuda_pipeline.h>
 
+#include "../dropout.h"
 #include "types.cuh"
 
 enum { ATTENTION_THREADS = 128, ATTENTION_WARPS = ATTENTION_THREADS / WARP_LANES, ATTENTION_LARGEST_HEAD = 128 };
@@ -29,16 +30,22 @@ enum { ATTENTION_SHARED_BYTES = 48 << 10 };
 #define LN_2 0.693147181f
 
 typedef struct {
-  size_t T, C, NH, head; // head: C / NH
-  const int *lengths;    // in the GPU's memory, so trusted to be in [0, T]
+  size_t longest, C, NH, head;           // head: C / NH
+  const int *starts, *lengths, *samples; // as in OpsSequences, in the GPU's memory
   int causal;
   int packets; // rows of a head may be read and written 16 bytes at a time
   float scale; // 1 / sqrt(head)
+  DropoutPlan dropout;
 } AttentionShape;
 
-// Ends the program if C is not a multiple of NH or a head is larger than any tile. `addresses`: of all tensors.
-AttentionShape attention_shape(size_t T, size_t C, size_t NH, const int *lengths, int causal, ZeroType type,
-                               uintptr_t addresses);
+// Ends the program if C is not a multiple of NH, a head is larger than any tile, or the rows are not what the
+// sequences say. `addresses`: of all tensors.
+AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t NH, int causal,
+                               const OpsDropout *dropout, ZeroType type, uintptr_t addresses);
+
+// Zeros in the rows of data (rows, width) that are in no sequence; packets: as in the shape.
+void attention_zero_padding(void *data, size_t width, const OpsSequences *sequences, ZeroType type, int packets,
+                            ZeroStream stream);
 
 // Runs the statements with D as the padded size of a head.
 #define DISPATCH_HEAD(head, D, ...) \
@@ -67,17 +74,35 @@ AttentionShape attention_shape(size_t T, size_t C, size_t NH, const int *lengths
     LAUNCH(kernel, grid, ATTENTION_THREADS, bytes, stream, __VA_ARGS__);                                   \
   } while (0)
 
+// ---------------------------------------------------------------- sequences
+__device__ __forceinline__ size_t sequence_start(const int *starts, size_t longest, size_t b) {
+  return starts != NULL ? (size_t)starts[b] : b * longest;
+}
+
+__device__ __forceinline__ size_t sequence_length(const int *lengths, size_t longest, size_t b) {
+  return lengths != NULL ? (size_t)lengths[b] : longest;
+}
+
+// One head of one sequence.
+struct AttentionHead {
+  size_t start, length;    // the sequence's first row, its positions
+  size_t column;           // the head's first channel
+  size_t lse;              // where its log-sum-exps begin
+  uint32_t sample, number; // what its dropout draws from: number is the head's
+};
+
+__device__ __forceinline__ AttentionHead attention_head(const AttentionShape &shape, size_t b, size_t h) {
+  AttentionHead head;
+  head.start = sequence_start(shape.starts, shape.longest, b);
+  head.length = sequence_length(shape.lengths, shape.longest, b);
+  head.column = h * shape.head;
+  head.lse = shape.NH * head.start + h * (shape.starts != NULL ? head.length : shape.longest);
+  head.sample = shape.samples != NULL ? (uint32_t)shape.samples[b] : 0;
+  head.number = (uint32_t)h;
+  return head;
+}
+
 // ---------------------------------------------------------------- the mask
-// Positions of sequence b that count.
-__device__ __forceinline__ size_t attention_length(const AttentionShape &shape, size_t b) {
-  return shape.lengths != NULL ? (size_t)shape.lengths[b] : shape.T;
-}
-
-// How many of the rows from `first` on count.
-__device__ __forceinline__ size_t attention_rows(size_t length, size_t first) {
-  return first < length ? length - first : 0;
-}
-
 __device__ __forceinline__ bool attention_visible(const AttentionShape &shape, size_t length, size_t query,
                                                   size_t key) {
   return query < length && key < length && (!shape.causal || key <= query);
@@ -88,6 +113,45 @@ __device__ __forceinline__ bool attention_all_visible(const AttentionShape &shap
                                                       size_t queries, size_t first_key, size_t keys) {
   return first_query + queries <= length && first_key + keys <= (shape.causal ? first_query + 1 : length);
 }
+
+// ---------------------------------------------------------------- dropout
+// What is kept of a tile's weights, a bit each, drawn by all threads of the block into shared memory whichever of
+// them will hold a weight: so that each word is drawn once, and by both passes of backward alike. Two tiles take
+// turns: while one is drawn, slow threads may still look at the one before. The barrier that a tile needs before it
+// is used is the one that the tiles streaming by have.
+template <int QUERIES, int KEYS>
+struct DropoutTile {
+  enum { WORD_BITS = 32, BYTE_BITS = 8, PER_QUERY = KEYS / WORD_BITS };
+  static constexpr size_t WORDS = (size_t)2 * QUERIES * PER_QUERY;
+  uint32_t *memory; // (2, QUERIES, PER_QUERY)
+
+  __device__ __forceinline__ uint32_t *tile(size_t number) const {
+    return memory + number % 2 * (QUERIES * PER_QUERY);
+  }
+  __device__ __forceinline__ void draw(size_t number, const AttentionShape &shape, const AttentionHead &head,
+                                       size_t first_query, size_t first_key) const {
+    constexpr int BYTES = KEYS / BYTE_BITS, DRAWS = BYTE_BITS / DROPOUT_WORDS;
+    unsigned char *bytes = reinterpret_cast<unsigned char *>(tile(number));
+    for (unsigned i = threadIdx.x; i < QUERIES * BYTES; i += ATTENTION_THREADS) {
+      const unsigned query = (unsigned)first_query + i / BYTES;
+      const unsigned block = (unsigned)first_key / DROPOUT_WORDS + i % BYTES * DRAWS;
+      unsigned kept = 0;
+#pragma unroll
+      for (int draw = 0; draw < DRAWS; draw++) {
+        uint32_t words[DROPOUT_WORDS];
+        dropout_words(&shape.dropout, head.number, block + draw, query, head.sample, words);
+#pragma unroll
+        for (int w = 0; w < DROPOUT_WORDS; w++) {
+          kept |= (words[w] >= shape.dropout.threshold ? 1u : 0u) << (draw * DROPOUT_WORDS + w);
+        }
+      }
+      bytes[i] = (unsigned char)kept;
+    }
+  }
+  __device__ __forceinline__ bool kept(size_t number, unsigned query, unsigned key) const {
+    return tile(number)[query * PER_QUERY + key / WORD_BITS] >> key % WORD_BITS & 1u;
+  }
+};
 
 // ---------------------------------------------------------------- tiles and global memory
 // tile (ROWS, Tiles::STRIDE) = `rows` rows of `head` elements that lie `stride` apart; what is beyond them becomes 0.

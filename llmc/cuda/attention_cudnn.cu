@@ -128,7 +128,7 @@ static Plan make_plan(const Key *key, const char *gpu, char *problem, size_t pro
 }
 
 static Key key_of(const AttentionCall *call, int backward) {
-  Key key = {(uint64_t)call->type, call->B, call->T, call->C, call->NH, call->causal != 0, backward != 0};
+  Key key = {(uint64_t)call->type, call->B, call->T, call->C, call->NH, backward != 0};
   return key;
 }
 
@@ -160,10 +160,10 @@ static Plan *find_plan(const AttentionCall *call, int backward) {
     Plan made = make_plan(&key, NULL, problem, sizeof problem);
     if (problem[0] != '\0') {
       zero_fatal(
-          "cuDNN has no %s attention in %s for B %zu, T %zu, C %zu, NH %zu, causal %d: %s; ZERO_ATTENTION=own does "
+          "cuDNN has no %s attention in %s for B %zu, T %zu, C %zu, NH %zu: %s; ZERO_ATTENTION=own does "
           "without it",
           backward ? "backward" : "forward", zero_type_name(call->type), call->B, call->T, call->C, call->NH,
-          call->causal, problem);
+          problem);
     }
     if (cache.count < CACHED_PLANS) {
       cache.count++;
@@ -234,7 +234,7 @@ static void bind_call(Binding *b, const AttentionCall *call, const void *qkv) {
   bind(b, UID_K, (const char *)qkv + bytes);
   bind(b, UID_V, (const char *)qkv + 2 * bytes);
   bind(b, UID_SCALE, &b->scale);
-  if (call->causal) bind(b, UID_MASKED, &b->masked);
+  bind(b, UID_MASKED, &b->masked);
 }
 
 void attention_cudnn_forward(void *out, float *lse, const void *qkv, const AttentionCall *call, ZeroStream stream) {

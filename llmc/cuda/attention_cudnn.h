@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../zero/device.h"
 #include "../../zero/error.h"
+#include "../ops.h"
 
 #ifdef USE_CUDNN
 enum { ATTENTION_CUDNN_BUILT = 1 };
@@ -26,9 +26,24 @@ enum { CUDNN_HEAD_MULTIPLE = 8, CUDNN_LARGEST_HEAD = 128, CUDNN_ALIGNMENT = 16 }
 typedef struct {
   ZeroType type;
   size_t B, T, C, NH;
-  int causal, has_lengths;
-  uintptr_t addresses; // of all tensors, combined by |
+  int causal, dense, drops; // dense: B sequences of T rows each; drops: with dropout
+  uintptr_t addresses;      // of all tensors, combined by |
 } AttentionCall;
+
+static inline AttentionCall attention_call(const OpsSequences *sequences, size_t C, size_t NH, int causal,
+                                           const OpsDropout *dropout, ZeroType type, uintptr_t addresses) {
+  const OpsSequences *s = sequences;
+  const AttentionCall call = {type,
+                              s->count,
+                              s->longest,
+                              C,
+                              NH,
+                              causal,
+                              s->starts == NULL && s->lengths == NULL,
+                              dropout != NULL && dropout->rate != 0,
+                              addresses};
+  return call;
+}
 
 // NULL, or why cuDNN cannot serve this call.
 static inline const char *attention_cudnn_refuses(const AttentionCall *call) {
@@ -39,7 +54,11 @@ static inline const char *attention_cudnn_refuses(const AttentionCall *call) {
   if (head % CUDNN_HEAD_MULTIPLE != 0 || head > CUDNN_LARGEST_HEAD) {
     return "it takes heads of a multiple of 8 channels, at most 128";
   }
-  if (call->has_lengths) return "it is not used with lengths of sequences";
+  // A sequence is to have the same bits in a batch that is padded, packed or dense, so all of a bidirectional model's
+  // go to the own kernels.
+  if (!call->causal) return "it is used with a causal mask only";
+  if (!call->dense) return "it is not used with padded or packed sequences";
+  if (call->drops) return "its dropout would not be the own kernels'";
   if (call->T < 2) return "it takes sequences of at least 2 tokens";
   if (call->addresses % CUDNN_ALIGNMENT != 0) return "it takes tensors aligned to 16 bytes";
   return NULL;
@@ -85,10 +104,12 @@ int64_t attention_cudnn_plan_for(const char *gpu, const AttentionCall *call, int
 }
 #endif
 
-// "cuDNN 9.19" or "own kernels": what a model's causal attention will use. text holds ATTENTION_NAME_BYTES.
+// "cuDNN 9.19" or "own kernels": what a model's causal attention will use, with dropout or without. text holds
+// ATTENTION_NAME_BYTES.
 enum { ATTENTION_NAME_BYTES = 64 };
-static inline const char *attention_name(ZeroType type, size_t B, size_t T, size_t C, size_t NH, char *text) {
-  const AttentionCall call = {type, B, T, C, NH, 1, 0, 0};
+static inline const char *attention_name(ZeroType type, size_t B, size_t T, size_t C, size_t NH, int drops,
+                                         char *text) {
+  const AttentionCall call = {type, B, T, C, NH, 1, 1, drops, 0};
   const int cudnn = attention_uses_cudnn(&call);
   snprintf(text, ATTENTION_NAME_BYTES, "own kernels");
 #ifdef USE_CUDNN

@@ -182,7 +182,6 @@ static Shape shape_of(const Key *key) {
 // Scores of keys that a query may not see become -infinity.
 static Descriptor mask(Graph *g, Shape s, Descriptor scores) {
   enum { ROW_AXIS = 2, COLUMN_AXIS = 3 };
-  if (!g->key.causal) return scores;
   Descriptor index[2];
   for (int i = 0; i < 2; i++) {
     index[i] = pointwise_to(g, in_between(g, CUDNN_DATA_INT32, s.scores), CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_FLOAT,

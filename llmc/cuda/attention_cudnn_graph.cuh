@@ -32,7 +32,7 @@ enum { MESSAGE_BYTES = 1024 };
 
 // What a plan depends on. All members have one size: no padding to compare.
 typedef struct {
-  uint64_t type, B, T, C, NH, causal, backward;
+  uint64_t type, B, T, C, NH, backward;
 } Key;
 
 typedef struct {

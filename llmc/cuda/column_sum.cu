@@ -23,7 +23,8 @@ size_t column_sums_scratch(size_t rows, size_t columns) {
 // Block (x, y) sums packet columns [32 x, 32 x + 32) over slice y: warp w takes every fourth row, a lane one packet.
 // grad has a row of `columns` for every slice.
 template <typename T, int WIDTH>
-__global__ void column_sums_kernel(OpsGrad grad, const T *data, size_t rows, size_t columns, size_t rows_per_slice) {
+__global__ void column_sums_kernel(OpsGrad grad, const T *data, size_t rows, size_t columns, size_t stride,
+                                   size_t rows_per_slice) {
   SHARED(float, of_warp, [COLUMN_WARPS][WARP_LANES * WIDTH]);
   const int warp = threadIdx.x / WARP_LANES, lane = threadIdx.x % WARP_LANES;
   const size_t at = ((size_t)blockIdx.x * WARP_LANES + lane) * WIDTH;
@@ -33,7 +34,7 @@ __global__ void column_sums_kernel(OpsGrad grad, const T *data, size_t rows, siz
   if (at < columns) {
 #pragma unroll 4
     for (size_t row = first + warp; row < end; row += COLUMN_WARPS) {
-      sum = add_packets(sum, load_packet<WIDTH>(data + row * columns + at));
+      sum = add_packets(sum, load_packet<WIDTH>(data + row * stride + at));
     }
   }
   // Element by element with the lanes side by side: no two lanes meet in a bank.
@@ -49,23 +50,29 @@ __global__ void column_sums_kernel(OpsGrad grad, const T *data, size_t rows, siz
   store_gradient(grad, blockIdx.y * columns + at, sum);
 }
 
-static void sum_slices(OpsGrad grad, const void *data, size_t rows, size_t columns, size_t rows_per_slice,
-                       ZeroType type, ZeroStream stream) {
-  DISPATCH_ROWS(type, columns, address_bits(grad.data, data), T, WIDTH, {
-    dim3 grid(grid_blocks(columns, (size_t)WARP_LANES * WIDTH), (unsigned)ceil_div(rows, rows_per_slice));
-    LAUNCH((column_sums_kernel<T, WIDTH>), grid, COLUMN_THREADS, 0, stream, grad, (const T *)data, rows, columns,
-           rows_per_slice);
+static void sum_slices(OpsGrad grad, const ColumnSlices *of, ZeroStream stream) {
+  const size_t columns = of->columns;
+  DISPATCH_ROWS(of->type, columns | of->stride, address_bits(grad.data, of->data), T, WIDTH, {
+    dim3 grid(grid_blocks(columns, (size_t)WARP_LANES * WIDTH), (unsigned)ceil_div(of->rows, of->rows_per_slice));
+    LAUNCH((column_sums_kernel<T, WIDTH>), grid, COLUMN_THREADS, 0, stream, grad, (const T *)of->data, of->rows,
+           columns, of->stride, of->rows_per_slice);
   });
+}
+
+void column_sums_of(OpsGrad grad, const ColumnSlices *of, void *scratch, ZeroStream stream) {
+  const size_t slices = ceil_div(of->rows, of->rows_per_slice);
+  if (slices == 1) {
+    sum_slices(grad, of, stream);
+    return;
+  }
+  OpsGrad partials = {scratch, ZERO_F32, 0};
+  const ColumnSlices sums = {scratch, slices, of->columns, of->columns, slices, ZERO_F32};
+  sum_slices(partials, of, stream);
+  sum_slices(grad, &sums, stream);
 }
 
 void column_sums(OpsGrad grad, const void *data, size_t rows, size_t columns, ZeroType type, void *scratch,
                  ZeroStream stream) {
-  size_t rows_per_slice = slice_rows(rows), slices = ceil_div(rows, rows_per_slice);
-  if (slices == 1) {
-    sum_slices(grad, data, rows, columns, rows_per_slice, type, stream);
-    return;
-  }
-  OpsGrad partials = {scratch, ZERO_F32, 0};
-  sum_slices(partials, data, rows, columns, rows_per_slice, type, stream);
-  sum_slices(grad, scratch, slices, columns, slices, ZERO_F32, stream);
+  const ColumnSlices all = {data, rows, columns, columns, slice_rows(rows), type};
+  column_sums_of(grad, &all, scratch, stream);
 }

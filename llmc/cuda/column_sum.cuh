@@ -11,4 +11,14 @@ size_t column_sums_scratch(size_t rows, size_t columns);
 void column_sums(OpsGrad grad, const void *data, size_t rows, size_t columns, ZeroType type, void *scratch,
                  ZeroStream stream);
 
+// Rows of data that lie `stride` elements apart, summed in slices of so many.
+typedef struct {
+  const void *data;
+  size_t rows, columns, stride, rows_per_slice;
+  ZeroType type;
+} ColumnSlices;
+
+// The same for those. scratch: a float for each slice and column.
+void column_sums_of(OpsGrad grad, const ColumnSlices *slices, void *scratch, ZeroStream stream);
+
 #endif

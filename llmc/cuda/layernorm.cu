@@ -5,8 +5,6 @@
 // gradient stays with one thread; the slices' sums are then added in order.
 #include "types.cuh"
 
-#define LAYERNORM_EPSILON 1e-5f
-
 enum { ROW_THREADS = 128, ROW_WARPS = ROW_THREADS / WARP_LANES };
 
 // ---------------------------------------------------------------- forward
@@ -14,7 +12,7 @@ enum { ROW_THREADS = 128, ROW_WARPS = ROW_THREADS / WARP_LANES };
 // not cancel as E[x^2] - E[x]^2 does.
 template <typename T, int WIDTH>
 __device__ __forceinline__ void normalise_row(T *out, float *mean, float *rstd, const T *inp, const T *weight,
-                                              const T *bias, size_t row, size_t C, float sum) {
+                                              const T *bias, size_t row, size_t C, float eps, float sum) {
   const size_t first = threadIdx.x % WARP_LANES * WIDTH, step = WARP_LANES * WIDTH;
   float m = sum / (float)C, squares = 0.0f;
   for (size_t at = first; at < C; at += step) {
@@ -22,7 +20,7 @@ __device__ __forceinline__ void normalise_row(T *out, float *mean, float *rstd, 
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) squares += (x.value[i] - m) * (x.value[i] - m);
   }
-  float r = 1.0f / sqrtf(warp_sum(squares) / (float)C + LAYERNORM_EPSILON);
+  float r = 1.0f / sqrtf(warp_sum(squares) / (float)C + eps);
 
   for (size_t at = first; at < C; at += step) {
     Packet<WIDTH> x = load_packet<WIDTH>(inp + row * C + at);
@@ -39,7 +37,7 @@ __device__ __forceinline__ void normalise_row(T *out, float *mean, float *rstd, 
 
 template <typename T, int WIDTH>
 __global__ void layernorm_forward_kernel(T *out, float *mean, float *rstd, const T *inp, const T *weight,
-                                         const T *bias, size_t N, size_t C) {
+                                         const T *bias, size_t N, size_t C, float eps) {
   size_t row = (size_t)blockIdx.x * ROW_WARPS + threadIdx.x / WARP_LANES;
   if (row >= N) return;
   float sum = 0.0f;
@@ -48,15 +46,15 @@ __global__ void layernorm_forward_kernel(T *out, float *mean, float *rstd, const
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) sum += x.value[i];
   }
-  normalise_row<T, WIDTH>(out, mean, rstd, inp, weight, bias, row, C, warp_sum(sum));
+  normalise_row<T, WIDTH>(out, mean, rstd, inp, weight, bias, row, C, eps, warp_sum(sum));
 }
 
 void layernorm_forward(void *out, float *mean, float *rstd, const void *inp, const void *weight, const void *bias,
-                       size_t N, size_t C, ZeroType type, ZeroStream stream) {
+                       size_t N, size_t C, float eps, ZeroType type, ZeroStream stream) {
   if (N == 0) return;
   DISPATCH_ROWS(type, C, address_bits(out, inp, weight, bias), T, WIDTH, {
     LAUNCH((layernorm_forward_kernel<T, WIDTH>), grid_blocks(N, ROW_WARPS), ROW_THREADS, 0, stream, (T *)out, mean,
-           rstd, (const T *)inp, (const T *)weight, (const T *)bias, N, C);
+           rstd, (const T *)inp, (const T *)weight, (const T *)bias, N, C, eps);
   });
 }
 
@@ -64,7 +62,7 @@ void layernorm_forward(void *out, float *mean, float *rstd, const void *inp, con
 template <typename T, int WIDTH>
 __global__ void fused_residual_layernorm_forward_kernel(T *residual, T *out, float *mean, float *rstd, const T *a,
                                                         const T *b, const T *weight, const T *bias, size_t N,
-                                                        size_t C) {
+                                                        size_t C, float eps) {
   size_t row = (size_t)blockIdx.x * ROW_WARPS + threadIdx.x / WARP_LANES;
   if (row >= N) return;
   float sum = 0.0f;
@@ -75,16 +73,17 @@ __global__ void fused_residual_layernorm_forward_kernel(T *residual, T *out, flo
 #pragma unroll
     for (int i = 0; i < WIDTH; i++) sum += to_float(from_float<T>(x.value[i]));
   }
-  normalise_row<T, WIDTH>(out, mean, rstd, residual, weight, bias, row, C, warp_sum(sum));
+  normalise_row<T, WIDTH>(out, mean, rstd, residual, weight, bias, row, C, eps, warp_sum(sum));
 }
 
 void fused_residual_layernorm_forward(void *residual, void *out, float *mean, float *rstd, const void *a,
                                       const void *b, const void *weight, const void *bias, size_t N, size_t C,
-                                      ZeroType type, ZeroStream stream) {
+                                      float eps, ZeroType type, ZeroStream stream) {
   if (N == 0) return;
   DISPATCH_ROWS(type, C, address_bits(residual, out, a, b, weight, bias), T, WIDTH, {
     LAUNCH((fused_residual_layernorm_forward_kernel<T, WIDTH>), grid_blocks(N, ROW_WARPS), ROW_THREADS, 0, stream,
-           (T *)residual, (T *)out, mean, rstd, (const T *)a, (const T *)b, (const T *)weight, (const T *)bias, N, C);
+           (T *)residual, (T *)out, mean, rstd, (const T *)a, (const T *)b, (const T *)weight, (const T *)bias, N, C,
+           eps);
   });
 }
 

@@ -4,7 +4,8 @@
 // GELU is fused in the half types where a row of its argument is a multiple of 8 elements and the argument is aligned
 // to 16 bytes: cuBLASLt's conditions. Then out comes from the sum before it is rounded to what `pre` keeps, and a
 // pass over memory (N OC elements read, N OC written) is saved. In fp32 an own pass follows: next to a product
-// without tensor cores it weighs little, and cuBLASLt does not promise a tanh that is as accurate as fp32.
+// without tensor cores it weighs little, and cuBLASLt does not promise a tanh that is as accurate as fp32. The form
+// with the error function is always an own pass: cuBLASLt has the one with tanh alone.
 #include "../../zero/memory.h"
 #include "column_sum.cuh"
 #include "convert.cuh"
@@ -12,11 +13,11 @@
 
 void matmul_forward(void *out, void *pre, const void *inp, const void *weight, const void *bias, size_t N, size_t C,
                     size_t OC, OpsGelu gelu, ZeroType type, ZeroStream stream) {
-  if ((gelu == OPS_GELU) != (pre != NULL) || pre == out) {
+  if ((gelu != OPS_NO_GELU) != (pre != NULL) || pre == out) {
     zero_fatal("matmul_forward: pre is given with GELU and only then, and is not out");
   }
   if (N == 0) return;
-  int fused = pre != NULL && cublaslt_fuses_gelu(OC, type, pre);
+  int fused = gelu == OPS_GELU && cublaslt_fuses_gelu(OC, type, pre);
   Gemm product = {.m = N,
                   .n = OC,
                   .k = C,
@@ -30,7 +31,7 @@ void matmul_forward(void *out, void *pre, const void *inp, const void *weight, c
                   .type = type,
                   .out_type = type};
   cublaslt_gemm(&product, stream);
-  if (pre != NULL && !fused) gelu_forward(out, pre, N * OC, type, stream);
+  if (pre != NULL && !fused) gelu_forward(out, pre, N * OC, gelu, type, stream);
 }
 
 // A product whose result is of another half type than its operands, or of a half type where they are fp32: cuBLASLt
@@ -45,9 +46,9 @@ size_t matmul_backward_scratch(size_t N, size_t C, size_t OC, ZeroType grad_type
   return bias_bytes > weight_bytes ? bias_bytes : weight_bytes;
 }
 
-static void input_gradient(void *dinp, const void *dout, const void *weight, const void *pre, size_t N, size_t C,
-                           size_t OC, ZeroType type, ZeroStream stream) {
-  int fused = pre != NULL && cublaslt_fuses_gelu(C, type, pre);
+static void input_gradient(void *dinp, const void *dout, const void *weight, const void *pre, OpsGelu gelu, size_t N,
+                           size_t C, size_t OC, ZeroType type, ZeroStream stream) {
+  int fused = gelu == OPS_GELU && cublaslt_fuses_gelu(C, type, pre);
   Gemm product = {.m = N,
                   .n = C,
                   .k = OC,
@@ -61,7 +62,7 @@ static void input_gradient(void *dinp, const void *dout, const void *weight, con
                   .type = type,
                   .out_type = type};
   cublaslt_gemm(&product, stream);
-  if (pre != NULL && !fused) gelu_backward(dinp, dinp, pre, N * C, type, stream);
+  if (pre != NULL && !fused) gelu_backward(dinp, dinp, pre, N * C, gelu, type, stream);
 }
 
 // One product over all rows: where cuBLASLt splits that sum, its shape alone decides how.
@@ -85,10 +86,11 @@ static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, 
 }
 
 void matmul_backward(void *dinp, OpsGrad dweight, OpsGrad dbias, const void *dout, const void *inp,
-                     const void *weight, const void *pre, size_t N, size_t C, size_t OC, ZeroType type, void *scratch,
-                     ZeroStream stream) {
+                     const void *weight, const void *pre, OpsGelu gelu, size_t N, size_t C, size_t OC, ZeroType type,
+                     void *scratch, ZeroStream stream) {
+  if ((gelu != OPS_NO_GELU) != (pre != NULL)) zero_fatal("matmul_backward: pre is given with GELU and only then");
   if (N == 0) zero_fatal("matmul_backward: there are no rows");
-  if (dinp != NULL) input_gradient(dinp, dout, weight, pre, N, C, OC, type, stream);
+  if (dinp != NULL) input_gradient(dinp, dout, weight, pre, gelu, N, C, OC, type, stream);
   if (dweight.data != NULL) weight_gradient(dweight, dout, inp, N, C, OC, type, scratch, stream);
   if (dbias.data != NULL) column_sums(dbias, dout, N, OC, type, scratch, stream);
 }

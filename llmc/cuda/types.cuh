@@ -105,4 +105,23 @@ __device__ __forceinline__ float gelu_derivative(float x) {
   return s + x * s * (e * s) * slope;
 }
 
+// ---------------------------------------------------------------- GELU, error-function form
+#define SQRT_HALF 0.7071067812f
+#define NORMAL_DENSITY_AT_0 0.3989422804f // 1 / sqrt(2 pi)
+#define GELU_FAR 16.0f                    // from here on the density is far below the last bit of the rest
+
+// The normal distribution's integral from -infinity to x, accurate where it is small too.
+__device__ __forceinline__ float normal_integral(float x) {
+  return 0.5f * erfcf(-x * SQRT_HALF);
+}
+
+__device__ __forceinline__ float gelu_erf(float x) {
+  return x * normal_integral(x);
+}
+
+__device__ __forceinline__ float gelu_erf_derivative(float x) {
+  float near = fminf(fmaxf(x, -GELU_FAR), GELU_FAR);
+  return normal_integral(x) + near * expf(-0.5f * near * near) * NORMAL_DENSITY_AT_0;
+}
+
 #endif
