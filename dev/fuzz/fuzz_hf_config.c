@@ -1,8 +1,9 @@
 // libFuzzer on a GPT-2's config.json: what is taken is a shape in range, what is not has one-line errors.
+#include "fuzz.h"
+
 #include <sys/stat.h>
 
 #include "../../llmc/gpt2_hf.h"
-#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   static char folder[64], path[128];
