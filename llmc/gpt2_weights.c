@@ -42,7 +42,8 @@ const char *gpt2_weights_note(const GPT2Weights *weights, char note[GPT2_NOTE_BY
   const double dropout = weights->hf != NULL ? gpt2_hf_dropout(weights->hf) : 0.0;
   note[0] = '\0';
   if (dropout > 0.0) {
-    snprintf(note, GPT2_NOTE_BYTES, "its %s has dropout %g for training; this program trains without dropout",
+    snprintf(note, GPT2_NOTE_BYTES,
+             "its %s has dropout %g for training; here there is what --dropout and --attention-dropout say",
              HF_CONFIG, dropout);
   }
   return note;
