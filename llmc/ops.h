@@ -222,12 +222,13 @@ void attention_backward(void *dqkv,                        // (N, 3C)
 
 // Projection onto the vocabulary, softmax, cross-entropy and all their gradients, in blocks of rows, so
 // that the (N, Vp) logits are never whole in memory. loss[n] = -log softmax(hidden[n] * wte^T + bias)[target],
-// over the V real entries; columns V to Vp - 1 have probability 0 and gradient 0. A classifier is the same with
-// labels for words: V of 1 and more will do, and Vp may be V. dhidden = grad_scale * dloss/dhidden, dwte and dbias
-// likewise (rows V to Vp - 1 get 0 when overwriting). The bias joins the logits in fp32; its gradient sums fixed
-// slices of rows, added in order. best, where wanted: the entry with the largest logit, the lowest of equal ones,
-// also for rows that are ignored. dhidden NULL, dwte.data NULL and dbias.data NULL: forward only. logits NULL, or (N,
-// V) for tests and predictions. grad_type of the scratch: dwte's, or any half type where it may be fp32 or half.
+// over the V real entries; columns V to Vp - 1 have probability 0 and gradient 0. A classifier is the same
+// with labels for words: V may be as few as 2, and Vp may be V.
+// dhidden = grad_scale * dloss/dhidden, dwte and dbias likewise (rows V to Vp - 1 get 0 when overwriting).
+// The bias joins the logits in fp32; its gradient sums fixed slices of rows, added in order.
+// best, where wanted: the entry with the largest logit, the lowest of equal ones, also in rows to be ignored.
+// dhidden, dwte.data and dbias.data NULL: forward only. logits NULL, or (N, V) for tests and predictions.
+// grad_type of the scratch: dwte's, or any half type where it may be fp32 or half.
 size_t lm_head_loss_scratch(size_t N, size_t C, size_t Vp, ZeroType type, ZeroType grad_type);
 void lm_head_loss(float *loss,        // (N)
                   void *dhidden,      // (N, C) or NULL
