@@ -25,7 +25,7 @@ PROGRAMS  := train_gpt2 test_gpt2
 ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(if $(WITH_MPI),,$(MPI_SOURCES)),$(wildcard zero/*.c)))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
-SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
+SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/reference/*.c dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
              dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
 .PHONY: all help demo deps test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
@@ -88,6 +88,11 @@ $(BUILD)/mpi-choice: FORCE
 $(addprefix $(BUILD)/,$(PROGRAMS)): %: %.o $(LLMC_OBJS) $(ZERO_OBJS) $(BUILD)/mpi-choice
 	@echo 'link $@'
 	$(QUIET)$(CC) $(filter %.o,$^) -o $@ $(LDLIBS)
+
+# For dev/reference/check_minilm.py.
+bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
 
 # Unit tests: each dev/test/test_NAME.c is a program of its own, $(BUILD)/test_NAME.
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/dev/test/%.o $(LLMC_OBJS) $(ZERO_OBJS)
@@ -271,6 +276,6 @@ install: train_gpt2
 	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu train_gpt2emu test_gpt2emu
+	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu train_gpt2emu test_gpt2emu bert_embeddings
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

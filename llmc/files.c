@@ -8,7 +8,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../zero/memory.h"
+
 _Static_assert(sizeof(off_t) >= 8, "files over 2 GiB need 64-bit offsets");
+
+int file_is_folder(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
 
 int file_open(const char *path, size_t *size, const char **reason) {
   struct stat info;
@@ -42,6 +49,31 @@ const char *file_read(int fd, void *dst, size_t bytes, size_t offset) {
     bytes -= (size_t)got;
   }
   return NULL;
+}
+
+char *file_read_text(const char *path, size_t limit, const char *flag, const char *fix, size_t *bytes,
+                     ZeroErrors *errors) {
+  const char *reason = NULL;
+  const int fd = file_open(path, bytes, &reason);
+  if (fd < 0) {
+    zero_errors_add(errors, "%s %s: cannot be opened: %s; %s", flag, path, reason, fix);
+    return NULL;
+  }
+  char *text = NULL;
+  if (*bytes > limit) {
+    zero_errors_add(errors, "%s %s: has %zu bytes, more than the %zu that such a file may have; is it the right one?",
+                    flag, path, *bytes, limit);
+  } else {
+    text = zero_malloc(*bytes + 1, ZERO_MEM_OTHER);
+    reason = file_read(fd, text, *bytes, 0);
+    if (reason != NULL) {
+      zero_errors_add(errors, "%s %s: cannot be read: %s; copy or download it again", flag, path, reason);
+      zero_free(text);
+      text = NULL;
+    }
+  }
+  close(fd);
+  return text;
 }
 
 int file_open_llmc(const char *path, int magic, const char *kind, const char *fix, int header[LLMC_HEADER_INTS],

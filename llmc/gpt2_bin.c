@@ -12,7 +12,6 @@
 #include "../zero/half.h"
 #include "../zero/memory.h"
 #include "files.h"
-#include "gpt2_limits.h"
 
 enum {
   MODEL_MAGIC = 20240326,

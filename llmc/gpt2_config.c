@@ -1,11 +1,9 @@
 // The shape of a GPT-2 and of its tensors.
 #include "gpt2_config.h"
 
-#include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "gpt2_limits.h"
+#include "descriptor.h"
 
 // ---------------------------------------------------------------------------------------------------
 // Tensors
@@ -76,50 +74,22 @@ size_t gpt2_largest_tensor(const GPT2Config *config) {
 // Limits
 
 void gpt2_config_check(const GPT2Config *config, const char *place, ZeroErrors *errors) {
-  const struct {
-    const char *name;
-    size_t value, limit;
-  } sizes[] = {
-      {"layers L", config->num_layers, GPT2_MAX_LAYERS},    {"heads H", config->num_heads, GPT2_MAX_CHANNELS},
-      {"channels C", config->channels, GPT2_MAX_CHANNELS},  {"positions T", config->max_seq_len, GPT2_MAX_POSITIONS},
-      {"vocabulary V", config->vocab_size, GPT2_MAX_VOCAB},
+  const DescriptorSize sizes[] = {
+      {"layers L", config->num_layers, MODEL_MAX_LAYERS},
+      {"heads H", config->num_heads, MODEL_MAX_CHANNELS},
+      {"channels C", config->channels, MODEL_MAX_CHANNELS},
+      {"positions T", config->max_seq_len, MODEL_MAX_POSITIONS},
+      {"vocabulary V", config->vocab_size, MODEL_MAX_VOCAB},
   };
-  const int problems = errors->count;
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-    if (sizes[i].value >= 1 && sizes[i].value <= sizes[i].limit) continue;
-    zero_errors_add(errors, "-e %s: %s is %zu; it must be from 1 to %zu", place, sizes[i].name, sizes[i].value,
-                    sizes[i].limit);
-  }
-  if (errors->count > problems) return;
-  if (config->channels % config->num_heads != 0) {
-    zero_errors_add(errors, "-e %s: %zu channels do not divide into %zu heads; make C a multiple of H", place,
-                    config->channels, config->num_heads);
-  }
-  if (config->padded_vocab_size < config->vocab_size || config->padded_vocab_size > GPT2_MAX_VOCAB) {
-    zero_errors_add(errors, "-e %s: padded vocabulary Vp is %zu; it must be from V, %zu, to %d", place,
-                    config->padded_vocab_size, config->vocab_size, GPT2_MAX_VOCAB);
-  }
+  if (descriptor_check_sizes(place, sizes, sizeof sizes / sizeof sizes[0], errors) > 0) return;
+  descriptor_check_fit(place, config->channels, config->num_heads, config->vocab_size, config->padded_vocab_size,
+                       errors);
 }
 
 // ---------------------------------------------------------------------------------------------------
 // Descriptors
 
-enum { GPT2_VOCAB = 50257, GPT2_POSITIONS = 1024, VOCAB_MULTIPLE = 128 };
-
-size_t gpt2_pad_vocab(size_t vocab) {
-  return (vocab + VOCAB_MULTIPLE - 1) / VOCAB_MULTIPLE * VOCAB_MULTIPLE;
-}
-
-// Decimal digits alone, no more than fit. Returns 0, or -1 for anything else.
-static int parse_size(const char *text, size_t length, size_t *value) {
-  *value = 0;
-  if (length == 0) return -1;
-  for (size_t i = 0; i < length; i++) {
-    if (text[i] < '0' || text[i] > '9' || *value > (SIZE_MAX - 9) / 10) return -1;
-    *value = *value * 10 + (size_t)(text[i] - '0');
-  }
-  return 0;
-}
+enum { GPT2_VOCAB = 50257, GPT2_POSITIONS = 1024 };
 
 // d12: llm.c's table of GPT-2 shapes by depth. Returns 0, or -1 if it is none of them.
 static int parse_depth(const char *name, GPT2Config *config) {
@@ -128,7 +98,7 @@ static int parse_depth(const char *name, GPT2Config *config) {
   } known[] = {{6, 384, 6},    {12, 768, 12},  {24, 1024, 16}, {36, 1280, 20},
                {48, 1600, 25}, {60, 1920, 30}, {72, 2880, 30}, {84, 3456, 36}};
   size_t depth = 0;
-  if (name[0] != 'd' || parse_size(name + 1, strlen(name + 1), &depth) != 0) return -1;
+  if (name[0] != 'd' || descriptor_parse_size(name + 1, strlen(name + 1), &depth) != 0) return -1;
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     if (known[i].depth != depth) continue;
     config->num_layers = depth;
@@ -143,38 +113,13 @@ static int parse_depth(const char *name, GPT2Config *config) {
 
 // L=4,H=4,C=128,T=64,V=256 in any order.
 static void parse_shape(const char *text, const char *shape, GPT2Config *config, ZeroErrors *errors) {
-  struct {
-    char name;
-    size_t *value;
-    int given;
-  } keys[] = {{'L', &config->num_layers, 0},
-              {'H', &config->num_heads, 0},
-              {'C', &config->channels, 0},
-              {'T', &config->max_seq_len, 0},
-              {'V', &config->vocab_size, 0}};
-  const size_t num_keys = sizeof keys / sizeof keys[0];
+  const DescriptorKey keys[] = {{'L', &config->num_layers, 1},
+                                {'H', &config->num_heads, 1},
+                                {'C', &config->channels, 1},
+                                {'T', &config->max_seq_len, 1},
+                                {'V', &config->vocab_size, 0}};
   config->vocab_size = GPT2_VOCAB;
-  for (const char *at = shape;;) {
-    const size_t length = strcspn(at, ",");
-    size_t k = 0;
-    while (k < num_keys && !(length >= 2 && at[0] == keys[k].name && at[1] == '=')) k++;
-    if (k == num_keys) {
-      zero_errors_add(errors, "-e %s: '%.*s' is not one of L=, H=, C=, T=, V=; write L=4,H=4,C=128,T=64,V=256", text,
-                      (int)length, at);
-    } else if (keys[k].given++) {
-      zero_errors_add(errors, "-e %s: %c= is there twice; give it once", text, keys[k].name);
-    } else if (parse_size(at + 2, length - 2, keys[k].value) != 0 || *keys[k].value == 0) {
-      zero_errors_add(errors, "-e %s: %c= is '%.*s'; give a whole number of 1 or more", text, keys[k].name,
-                      (int)(length - 2), at + 2);
-    }
-    if (at[length] == '\0') break;
-    at += length + 1;
-  }
-  for (size_t k = 0; k < num_keys; k++) {
-    if (keys[k].given || keys[k].name == 'V') continue;
-    zero_errors_add(errors, "-e %s: %c= is missing; write L=4,H=4,C=128,T=64,V=256 (V may be left out)", text,
-                    keys[k].name);
-  }
+  descriptor_parse_shape(text, shape, keys, sizeof keys / sizeof keys[0], "L=4,H=4,C=128,T=64,V=256", errors);
 }
 
 void gpt2_config_parse(const char *text, GPT2Config *config, ZeroErrors *errors) {
@@ -195,5 +140,5 @@ void gpt2_config_parse(const char *text, GPT2Config *config, ZeroErrors *errors)
   // Checked before it is padded, so that the sum cannot overflow.
   config->padded_vocab_size = config->vocab_size;
   gpt2_config_check(config, text, errors);
-  config->padded_vocab_size = gpt2_pad_vocab(config->vocab_size);
+  config->padded_vocab_size = model_pad_vocab(config->vocab_size);
 }

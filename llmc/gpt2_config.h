@@ -60,6 +60,8 @@ typedef void GPT2Read(void *ctx, GPT2Tensor tensor, size_t layer, float *out);
 // text: a descriptor. Problems go into errors: an unknown one (with examples), a missing or zero key, channels not a
 // multiple of heads, absurd sizes. Vp is V rounded up to a multiple of 128.
 void gpt2_config_parse(const char *text, GPT2Config *, ZeroErrors *errors);
+// One error for each size that is out of range or does not fit the others. place: the argument of -e.
+void gpt2_config_check(const GPT2Config *, const char *place, ZeroErrors *errors);
 
 #ifdef __cplusplus
 }

@@ -5,14 +5,9 @@
 #include <string.h>
 
 #include "../zero/memory.h"
-#include "../zero/words.h"
-#include "json_file.h"
 #include "safetensors.h"
 
-enum {
-  MAX_LISTED = 100,       // missing or unknown tensors that are named one by one
-  READ_ELEMENTS = 1 << 16 // read of a transposed tensor at a time, but whole rows
-};
+enum { READ_ELEMENTS = 1 << 16 }; // read of a transposed tensor at a time, but whole rows
 static const char PREFIX[] = "transformer.", BLOCK[] = "h.", HEAD[] = "lm_head.weight";
 
 // ---------------------------------------------------------------- names and shapes
@@ -39,11 +34,11 @@ static const struct {
     [GPT2_LNFB] = {"ln_f.bias", 0},
 };
 
-void gpt2_hf_name(GPT2Tensor tensor, size_t layer, char name[GPT2_HF_NAME]) {
+void gpt2_hf_name(GPT2Tensor tensor, size_t layer, char name[HF_NAME]) {
   if (gpt2_tensor_in_block(tensor)) {
-    snprintf(name, GPT2_HF_NAME, "%s%s%zu.%s", PREFIX, BLOCK, layer, NAMES[tensor].name);
+    snprintf(name, HF_NAME, "%s%s%zu.%s", PREFIX, BLOCK, layer, NAMES[tensor].name);
   } else {
-    snprintf(name, GPT2_HF_NAME, "%s%s", PREFIX, NAMES[tensor].name);
+    snprintf(name, HF_NAME, "%s%s", PREFIX, NAMES[tensor].name);
   }
 }
 
@@ -60,18 +55,12 @@ int gpt2_hf_shape(const GPT2Config *config, GPT2Tensor tensor, size_t shape[2]) 
   return tensor == GPT2_WTE || tensor == GPT2_WPE || gpt2_hf_transposed(tensor) ? 2 : 1;
 }
 
-// Behind the prefix, if it has it.
-static const char *without_prefix(const char *name) {
-  return strncmp(name, PREFIX, strlen(PREFIX)) == 0 ? name + strlen(PREFIX) : name;
-}
-
-// Old versions stored the causal mask, and the number that stands for minus infinity in it.
-static int is_mask(const char *name) {
-  const char *at = without_prefix(name);
-  if (strncmp(at, BLOCK, strlen(BLOCK)) != 0) return 0;
-  at += strlen(BLOCK);
-  const size_t digits = strspn(at, "0123456789");
-  return digits > 0 && (strcmp(at + digits, ".attn.bias") == 0 || strcmp(at + digits, ".attn.masked_bias") == 0);
+// Old versions stored the causal mask, and the number that stands for minus infinity in it. The head is looked at
+// when all else is right.
+static int is_ignored(const char *name) {
+  const char *behind = hf_behind_layer(name, BLOCK);
+  if (behind == NULL) return strcmp(name, HEAD) == 0;
+  return strcmp(behind, "attn.bias") == 0 || strcmp(behind, "attn.masked_bias") == 0;
 }
 
 // ---------------------------------------------------------------- opening
@@ -94,104 +83,38 @@ static size_t tensor_layers(const GPT2Config *config, GPT2Tensor tensor) {
   return gpt2_tensor_in_block(tensor) ? config->num_layers : 1;
 }
 
-// What is found while the folder is opened.
-typedef struct {
-  GPT2HF *hf;
-  ZeroErrors *errors;
-  char *known;    // (safe.count) 1: the model has this tensor
-  size_t missing; // tensors of the model that no file has
-} Check;
-
-// "[768, 2304]"
-static void shape_text(const size_t *shape, int ndim, char text[JSON_NAME_BYTES]) {
-  size_t at = 0;
-  text[0] = '\0';
-  for (int d = 0; d < ndim && at < JSON_NAME_BYTES; d++) {
-    at += (size_t)snprintf(text + at, JSON_NAME_BYTES - at, "%s%zu", d == 0 ? "[" : ", ", shape[d]);
-  }
-  if (at < JSON_NAME_BYTES) snprintf(text + at, JSON_NAME_BYTES - at, "%s", ndim == 0 ? "[]" : "]");
-}
-
-static void check_tensor(const Check *check, const SafeTensor *found, GPT2Tensor tensor) {
-  size_t shape[2];
-  const int ndim = gpt2_hf_shape(&check->hf->config, tensor, shape);
-  int differs = found->ndim != ndim;
-  for (int d = 0; d < ndim && !differs; d++) differs = found->shape[d] != shape[d];
-  ZeroType type;
-  if (differs) {
-    char here[JSON_NAME_BYTES], expected[JSON_NAME_BYTES];
-    shape_text(found->shape, found->ndim, here);
-    shape_text(shape, ndim, expected);
-    zero_errors_add(check->errors, "-e %s: %s has the shape %s, by %s it is %s; the two do not belong together",
-                    found->path, found->name, here, GPT2_HF_CONFIG, expected);
-  } else if (!safetensors_float_type(found, &type)) {
-    zero_errors_add(check->errors, "-e %s: %s is of type %s; F32, BF16 and F16 can be read", found->path, found->name,
-                    found->dtype);
-  }
-}
-
-// The tensor under either of its names.
-static const SafeTensor *find_tensor(Check *check, GPT2Tensor tensor, size_t layer) {
-  const SafeTensors *safe = &check->hf->safe;
-  char name[GPT2_HF_NAME];
-  gpt2_hf_name(tensor, layer, name);
-  const SafeTensor *with = safetensors_find(safe, name), *without = safetensors_find(safe, without_prefix(name));
-  if (with != NULL) check->known[with - safe->tensors] = 1;
-  if (without != NULL) check->known[without - safe->tensors] = 1;
-  if (with != NULL && without != NULL) {
-    zero_errors_add(check->errors, "-e %s: %s is there twice, as %s too; keep one of them", with->path, with->name,
-                    without->name);
-  } else if (with == NULL && without == NULL && check->missing++ < MAX_LISTED) {
-    zero_errors_add(check->errors, "-e %s: %s is missing; copy or download the whole folder again", safe->path, name);
-  }
-  return with != NULL ? with : without;
-}
-
-// All tensors of the files must be the model's: what another one means is not known.
-static void check_unknown(const Check *check) {
-  const SafeTensors *safe = &check->hf->safe;
-  char name[JSON_NAME_BYTES];
-  size_t unknown = 0;
-  for (size_t i = 0; i < safe->count; i++) {
-    const SafeTensor *tensor = &safe->tensors[i];
-    if (check->known[i] || is_mask(tensor->name) || strcmp(tensor->name, HEAD) == 0 || unknown++ >= MAX_LISTED) {
-      continue;
-    }
-    zero_errors_add(check->errors, "-e %s: %s is no tensor of a GPT-2 of %zu layers; is it another model's file?",
-                    tensor->path, zero_printable(name, sizeof name, tensor->name), check->hf->config.num_layers);
-  }
-  if (unknown > MAX_LISTED) {
-    zero_errors_add(check->errors, "-e %s: %zu more tensors are not the model's", safe->path, unknown - MAX_LISTED);
-  }
-}
-
 // A head of its own is a model that this program does not have: it is accepted where it says the same.
-static void check_head(const Check *check) {
-  const SafeTensor *head = safetensors_find(&check->hf->safe, HEAD), *wte = check->hf->places[GPT2_WTE][0];
+static void check_head(const GPT2HF *hf, ZeroErrors *errors) {
+  const SafeTensor *head = safetensors_find(&hf->safe, HEAD), *wte = hf->places[GPT2_WTE][0];
   if (head == NULL || safetensors_equal(head, wte)) return;
-  zero_errors_add(check->errors, "-e %s: %s differs from %s of %s; this program has tied weights only", head->path,
-                  HEAD, wte->name, wte->path);
+  zero_errors_add(errors, "-e %s: %s differs from %s of %s; this program has tied weights only", head->path, HEAD,
+                  wte->name, wte->path);
 }
 
 static void check_tensors(GPT2HF *hf, ZeroErrors *errors) {
   const int problems = errors->count;
-  Check check = {.hf = hf, .errors = errors};
-  check.known = zero_malloc(hf->safe.count + 1, ZERO_MEM_OTHER);
+  char name[HF_NAME], model[HF_NAME];
+  HFCheck check = hf_check_begin(&hf->safe, PREFIX, errors);
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     const GPT2Tensor tensor = (GPT2Tensor)t;
     const size_t layers = tensor_layers(&hf->config, tensor);
+    size_t shape[2];
+    const int ndim = gpt2_hf_shape(&hf->config, tensor, shape);
     hf->places[t] = zero_malloc(layers * sizeof(Place), ZERO_MEM_OTHER);
     for (size_t l = 0; l < layers; l++) {
-      hf->places[t][l] = find_tensor(&check, tensor, l);
-      if (hf->places[t][l] != NULL) check_tensor(&check, hf->places[t][l], tensor);
+      gpt2_hf_name(tensor, l, name);
+      hf->places[t][l] = hf_check_find(&check, name);
+      if (hf->places[t][l] != NULL) {
+        hf_check_tensor(&check, hf->places[t][l], shape, ndim);
+      } else {
+        hf_check_missing(&check, name);
+      }
     }
   }
-  if (check.missing > MAX_LISTED) {
-    zero_errors_add(errors, "-e %s: %zu more tensors are missing", hf->safe.path, check.missing - MAX_LISTED);
-  }
-  check_unknown(&check);
-  zero_free(check.known);
-  if (errors->count == problems) check_head(&check);
+  snprintf(model, sizeof model, "a GPT-2 of %zu layers", hf->config.num_layers);
+  hf_check_rest(&check, is_ignored, model);
+  hf_check_end(&check);
+  if (errors->count == problems) check_head(hf, errors);
 }
 
 GPT2HF *gpt2_hf_open(const char *folder, GPT2Config *config, ZeroErrors *errors) {

@@ -10,12 +10,12 @@
 
 #include "gpt2_bin.h"
 #include "gpt2_config.h"
+#include "hf_config.h"
+#include "hf_tensors.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define GPT2_HF_CONFIG "config.json"
 
 // folder/config.json: the shape, and whether the model computes what this program does: GPT-2 with tanh GELU,
 // LayerNorm's eps 1e-5, an MLP of 4C, scaled attention, tied embeddings. Each key that says otherwise is an error
@@ -41,10 +41,9 @@ int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *, Ze
                   void *ctx, char *problem, size_t problem_bytes);
 
 // ---------------------------------------------------------------- shared by reader and writer
-enum { GPT2_HF_NAME = 96 };
 // The tensor's name, "transformer.h.3.attn.c_attn.weight"; its shape there, without padding; is it stored transposed?
 // Returns the number of dimensions.
-void gpt2_hf_name(GPT2Tensor, size_t layer, char name[GPT2_HF_NAME]);
+void gpt2_hf_name(GPT2Tensor, size_t layer, char name[HF_NAME]);
 int gpt2_hf_shape(const GPT2Config *, GPT2Tensor, size_t shape[2]);
 int gpt2_hf_transposed(GPT2Tensor);
 

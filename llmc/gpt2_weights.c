@@ -2,10 +2,9 @@
 #include "gpt2_weights.h"
 
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "../zero/memory.h"
+#include "files.h"
 #include "gpt2_bin.h"
 #include "gpt2_hf.h"
 
@@ -15,14 +14,9 @@ struct GPT2Weights {
   GPT2HF *hf;
 };
 
-static int is_folder(const char *path) {
-  struct stat info;
-  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 GPT2Weights *gpt2_weights_open(const char *model, GPT2Config *config, ZeroErrors *errors) {
   GPT2Weights found = {NULL, NULL};
-  if (is_folder(model)) {
+  if (file_is_folder(model)) {
     found.hf = gpt2_hf_open(model, config, errors);
   } else if (gpt2_is_bin(model)) {
     found.bin = gpt2_bin_open(model, config, errors);
@@ -48,8 +42,9 @@ const char *gpt2_weights_note(const GPT2Weights *weights, char note[GPT2_NOTE_BY
   const double dropout = weights->hf != NULL ? gpt2_hf_dropout(weights->hf) : 0.0;
   note[0] = '\0';
   if (dropout > 0.0) {
-    snprintf(note, GPT2_NOTE_BYTES, "its %s has dropout %g for training; this program trains without dropout",
-             GPT2_HF_CONFIG, dropout);
+    snprintf(note, GPT2_NOTE_BYTES,
+             "its %s has dropout %g for training; here there is what --dropout and --attention-dropout say",
+             HF_CONFIG, dropout);
   }
   return note;
 }

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../zero/config_json.h"
 #include "../zero/memory.h"
@@ -13,34 +12,9 @@
 
 #define LARGEST_WHOLE 9007199254740992.0 // 2^53: cJSON keeps numbers as double
 
-// The file's bytes, to be freed with zero_free, or NULL and an error.
-static char *read_whole(const char *path, size_t limit, const char *flag, size_t *bytes, ZeroErrors *errors) {
-  const char *reason = NULL;
-  const int fd = file_open(path, bytes, &reason);
-  if (fd < 0) {
-    zero_errors_add(errors, "%s %s: cannot be opened: %s; give a folder that has this file", flag, path, reason);
-    return NULL;
-  }
-  char *text = NULL;
-  if (*bytes > limit) {
-    zero_errors_add(errors, "%s %s: has %zu bytes, more than the %zu that such a file may have; is it the right one?",
-                    flag, path, *bytes, limit);
-  } else {
-    text = zero_malloc(*bytes + 1, ZERO_MEM_OTHER);
-    reason = file_read(fd, text, *bytes, 0);
-    if (reason != NULL) {
-      zero_errors_add(errors, "%s %s: cannot be read: %s; copy or download it again", flag, path, reason);
-      zero_free(text);
-      text = NULL;
-    }
-  }
-  close(fd);
-  return text;
-}
-
 cJSON *json_file_read(const char *path, size_t limit, const char *flag, ZeroErrors *errors) {
   size_t bytes = 0;
-  char *text = read_whole(path, limit, flag, &bytes, errors);
+  char *text = file_read_text(path, limit, flag, "give a folder that has this file", &bytes, errors);
   if (text == NULL) return NULL;
   const size_t room = strlen(flag) + strlen(path) + 2;
   char *place = zero_malloc(room, ZERO_MEM_OTHER);

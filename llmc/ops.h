@@ -163,7 +163,6 @@ void matmul_backward(void *dinp,                     // (N, C) or NULL
                      const void *pre,                // (N, C) or NULL
                      OpsGelu gelu, size_t N, size_t C, size_t OC, ZeroType type, void *scratch, ZeroStream stream);
 
-
 // ---------------------------------------------------------------- attention
 // Where the sequences of a batch lie in its rows: side by side at their full width, padded, or packed one behind the
 // other. Rows that are in no sequence are padding. The arrays are read where the operation runs (CUDA: the GPU's

@@ -1,13 +1,14 @@
 // libFuzzer on a GPT-2's config.json: what is taken is a shape in range, what is not has one-line errors.
+#include "fuzz.h"
+
 #include <sys/stat.h>
 
 #include "../../llmc/gpt2_hf.h"
-#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   static char folder[64], path[128];
   snprintf(folder, sizeof folder, "/dev/shm/zero_c_fuzz_config_%ld", (long)getpid());
-  snprintf(path, sizeof path, "%s/%s", folder, GPT2_HF_CONFIG);
+  snprintf(path, sizeof path, "%s/%s", folder, HF_CONFIG);
   mkdir(folder, 0700); // it is there from the second input on
   FILE *file = fopen(path, "wb");
   fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
@@ -21,6 +22,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   fuzz_require(config.num_layers > 0 && config.channels > 0 && config.max_seq_len > 0, "sizes");
   fuzz_require(config.channels % config.num_heads == 0, "heads");
   fuzz_require(config.padded_vocab_size >= config.vocab_size && config.padded_vocab_size % 128 == 0, "vocabulary");
-  fuzz_require(dropout >= 0.0 && dropout <= 1.0, "dropout");
+  fuzz_require(dropout >= 0.0 && dropout < 1.0, "dropout");
   return 0;
 }

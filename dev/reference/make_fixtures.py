@@ -6,49 +6,60 @@
 README.md beside this file describes the files, their records, and how to install what this needs.
 """
 
-import argparse
 import copy
 import os
 import struct
-from collections import namedtuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fixtures import (
+    HALF_TYPES,
+    STEPS,
+    Batch,
+    Exact,
+    FixtureWriter,
+    Half,
+    at_least_fp32,
+    describe_training,
+    distance,
+    make_optimizer,
+    named_arrays,
+    output_folder,
+    padded_vocab,
+    randomize,
+    train,
+    train_step,
+    write_half_fixture,
+)
 from transformers import GPT2Config, GPT2LMHeadModel
 
 MODEL_MAGIC, MODEL_VERSION = 20240326, 3
 DEBUG_STATE_MAGIC, DEBUG_STATE_VERSION = 20240327, 2
 HEADER_INTS = 256
-VOCAB_MULTIPLE = 128  # the vocabulary is padded to a multiple of it
 
 # llm.c's tensors in the order of its files: (name there, name in Hugging Face, stored as (in, out) there).
 OUTER, LAYERED = "transformer.{}", "transformer.h.{{}}.{}"
 TENSORS = [
-    ("wte", OUTER.format("wte.weight"), False),
-    ("wpe", OUTER.format("wpe.weight"), False),
-    ("ln1w", LAYERED.format("ln_1.weight"), False),
-    ("ln1b", LAYERED.format("ln_1.bias"), False),
-    ("qkvw", LAYERED.format("attn.c_attn.weight"), True),
-    ("qkvb", LAYERED.format("attn.c_attn.bias"), False),
-    ("attprojw", LAYERED.format("attn.c_proj.weight"), True),
-    ("attprojb", LAYERED.format("attn.c_proj.bias"), False),
-    ("ln2w", LAYERED.format("ln_2.weight"), False),
-    ("ln2b", LAYERED.format("ln_2.bias"), False),
-    ("fcw", LAYERED.format("mlp.c_fc.weight"), True),
-    ("fcb", LAYERED.format("mlp.c_fc.bias"), False),
-    ("fcprojw", LAYERED.format("mlp.c_proj.weight"), True),
-    ("fcprojb", LAYERED.format("mlp.c_proj.bias"), False),
-    ("lnfw", OUTER.format("ln_f.weight"), False),
-    ("lnfb", OUTER.format("ln_f.bias"), False),
+    ("wte", [OUTER.format("wte.weight")], False),
+    ("wpe", [OUTER.format("wpe.weight")], False),
+    ("ln1w", [LAYERED.format("ln_1.weight")], False),
+    ("ln1b", [LAYERED.format("ln_1.bias")], False),
+    ("qkvw", [LAYERED.format("attn.c_attn.weight")], True),
+    ("qkvb", [LAYERED.format("attn.c_attn.bias")], False),
+    ("attprojw", [LAYERED.format("attn.c_proj.weight")], True),
+    ("attprojb", [LAYERED.format("attn.c_proj.bias")], False),
+    ("ln2w", [LAYERED.format("ln_2.weight")], False),
+    ("ln2b", [LAYERED.format("ln_2.bias")], False),
+    ("fcw", [LAYERED.format("mlp.c_fc.weight")], True),
+    ("fcb", [LAYERED.format("mlp.c_fc.bias")], False),
+    ("fcprojw", [LAYERED.format("mlp.c_proj.weight")], True),
+    ("fcprojb", [LAYERED.format("mlp.c_proj.bias")], False),
+    ("lnfw", [OUTER.format("ln_f.weight")], False),
+    ("lnfb", [OUTER.format("ln_f.bias")], False),
 ]
 
-# Standard deviations of the random values; that of the weights is the shape's.
-BIAS_STD, NORM_STD = 0.1, 0.2
-
-STEPS = 20
 SEQUENCES = 2  # B, of a micro-batch
-LEARNING_RATE = 1e-4
 
 
 class Shape:
@@ -58,7 +69,7 @@ class Shape:
         self.layers, self.heads, self.channels = layers, heads, channels
         self.max_t, self.vocab, self.t = max_t, vocab, t
         self.weight_std, self.seed = weight_std, seed
-        self.padded_vocab = -(-vocab // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+        self.padded_vocab = padded_vocab(vocab)
 
 
 # Weights of A: so small that some of its steps have a norm below the clipping limit and some above. Of B:
@@ -69,10 +80,6 @@ SHAPES = {
 }
 TINY = Shape(layers=2, heads=2, channels=16, max_t=8, vocab=50, t=8, weight_std=0.15, seed=3)
 TINY_STEPS = 10
-
-# The half types: name in the files, PyTorch's type, loss scale. The scale is a power of two, so that it moves
-# no result but for what fp16 cannot represent without it.
-HALF_TYPES = [("bf16", torch.bfloat16, 1.0), ("fp16", torch.float16, 1024.0)]
 
 
 # ---------------------------------------------------------------- the model
@@ -98,17 +105,7 @@ def make_config(shape, activation, attention):
 def make_model(shape):
     """A float64 GPT-2 whose values are random fp32 numbers."""
     model = GPT2LMHeadModel(make_config(shape, activation="gelu_new", attention="eager"))
-    generator = torch.Generator().manual_seed(shape.seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            values = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
-            if parameter.ndim == 2:
-                parameter.copy_(values * shape.weight_std)
-            elif ".ln_" in name and name.endswith(".weight"):
-                parameter.copy_(1 + values * NORM_STD)
-            else:
-                parameter.copy_(values * BIAS_STD)
-    return model.double().train()
+    return randomize(model, shape.weight_std, shape.seed, lambda name: ".ln_" in name)
 
 
 def random_batches(shape, count, seed):
@@ -119,10 +116,15 @@ def random_batches(shape, count, seed):
 
 
 def forward(model, inputs, targets):
-    """Logits (B, T, V) and the mean loss, both in the model's own type."""
-    # Hugging Face's own loss would cast the logits to fp32.
+    """Logits (B, T, V) in the model's own type, and the mean loss."""
+    # Hugging Face's own loss would cast the logits of any type to fp32.
     logits = model(input_ids=inputs, use_cache=False).logits
-    return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    return logits, F.cross_entropy(at_least_fp32(logits).flatten(0, 1), targets.flatten())
+
+
+def loss_of(model, micro_batch, micro_batches):
+    # All micro-batches have as many targets.
+    return forward(model, *micro_batch)[1] / len(micro_batches)
 
 
 def check_against_plain_forward(model, inputs, logits):
@@ -159,154 +161,14 @@ def check_against_plain_forward(model, inputs, logits):
 
 def llmc_arrays(model, shape, value_of):
     """{llm.c's name: array in llm.c's shape} of value_of(parameter), for every tensor of the model."""
-    parameters = dict(model.named_parameters())
-    arrays = {}
-    for name, path, transposed in TENSORS:
-        layered = "{}" in path
-        layers = []
-        for layer in range(shape.layers if layered else 1):
-            value = value_of(parameters[path.format(layer)]).detach().numpy()
-            layers.append(value.T if transposed else value)
-        arrays[name] = np.stack(layers) if layered else layers[0]
-    padding = np.zeros((shape.padded_vocab - shape.vocab, shape.channels))
-    arrays["wte"] = np.concatenate([arrays["wte"], padding])
-    return arrays
+    return named_arrays(model, TENSORS, shape.layers, shape.vocab, value_of)
 
 
-# ---------------------------------------------------------------- training
-
-
-def make_optimizer(model, betas, decay, decay_all=False):
-    """AdamW with weight decay on the 2-D tensors, or on all."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if decay_all or p.ndim == 2], "weight_decay": decay},
-        {"params": [p for p in parameters if not decay_all and p.ndim != 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=betas, eps=1e-8, foreach=False)
-
-
-def backward(model, inputs, targets, parts):
-    """Adds the gradients of the mean loss / parts to the model's; returns that loss."""
-    _, loss = forward(model, inputs, targets)
-    loss = loss / parts
-    loss.backward()
-    return loss.item()
-
-
-class HalfModel:
-    """What PyTorch does in a half type without autocast: model.to(type) beside fp32 master weights.
-
-    Its attention and GELU are PyTorch's fused ones, which round less often than the library's own chains of
-    operations, and the loss is that of the logits cast to fp32, as the library's own.
-    """
-
-    def __init__(self, master, shape, dtype, loss_scale):
-        self.master, self.loss_scale = master, loss_scale
-        self.model = GPT2LMHeadModel(make_config(shape, activation="gelu_pytorch_tanh", attention="sdpa"))
-        self.model.to(dtype).train()
-        self.load_master()
-
-    def load_master(self):
-        with torch.no_grad():
-            for half, master in zip(self.model.parameters(), self.master.parameters(), strict=True):
-                half.copy_(master)
-
-    def backward(self, inputs, targets, parts):
-        """Adds the unscaled gradients of the mean loss / parts to the master's, in fp32; returns logits and loss."""
-        self.model.zero_grad()
-        logits = self.model(input_ids=inputs, use_cache=False).logits
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()) / parts
-        (loss * self.loss_scale).backward()
-        for half, master in zip(self.model.parameters(), self.master.parameters(), strict=True):
-            gradient = half.grad.float() / self.loss_scale
-            master.grad = gradient if master.grad is None else master.grad + gradient
-        return logits.detach(), loss.item()
-
-
-def train_step(model, optimizer, inputs, targets, clip, half=None):
-    """One update on micro-batches (A, B, T): the mean loss before it, and the norm before clipping.
-
-    half: the HalfModel that runs forward and backward, if it is not the model itself.
-    """
-    optimizer.zero_grad()
-    total = 0.0
-    for micro_inputs, micro_targets in zip(inputs, targets):
-        parts = len(inputs)  # all micro-batches have as many targets: the mean over the global batch
-        if half is None:
-            total += backward(model, micro_inputs, micro_targets, parts)
-        else:
-            total += half.backward(micro_inputs, micro_targets, parts)[1]
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip, foreach=False).item()
-    optimizer.step()
-    if half is not None:
-        half.load_master()
-    return total, norm
-
-
-def train(model, shape, inputs, targets, half=None):
-    """20 steps on (20, A, B, T) tokens: losses, norms, and all tensors and moments after them."""
-    optimizer = make_optimizer(model, betas=(0.9, 0.95), decay=0.1)
-    losses, norms = zip(*(train_step(model, optimizer, x, y, 1.0, half) for x, y in zip(inputs, targets)))
-    results = {"loss": np.array(losses), "norm": np.array(norms)}
-    results["weight"] = llmc_arrays(model, shape, lambda p: p)
-    results["exp_avg"] = llmc_arrays(model, shape, lambda p: optimizer.state[p]["exp_avg"])
-    results["exp_avg_sq"] = llmc_arrays(model, shape, lambda p: optimizer.state[p]["exp_avg_sq"])
-    return results
+def arrays_of(shape):
+    return lambda model, value_of: llmc_arrays(model, shape, value_of)
 
 
 # ---------------------------------------------------------------- files
-
-
-class FixtureWriter:
-    """Writes records (name, type, shape, data); README.md describes the format."""
-
-    TYPES = {"f": "<f4", "d": "<f8", "i": "<i4"}
-
-    def __init__(self, path):
-        self.file = open(path, "wb")
-        self.file.write(b"ZEROFIX1")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def add(self, name, kind, array):
-        array = np.ascontiguousarray(np.atleast_1d(array), dtype=self.TYPES[kind])
-        assert np.isfinite(array).all(), name
-        encoded = name.encode("ascii")
-        self.file.write(struct.pack("<B", len(encoded)) + encoded)
-        self.file.write(struct.pack(f"<cB{array.ndim}Q", kind.encode("ascii"), array.ndim, *array.shape))
-        self.file.write(array.tobytes())
-
-    def add_tensors(self, prefix, arrays, arrays_fp32):
-        """Every tensor of the float64 run, and how far the fp32 run is from it."""
-        for name, array in arrays.items():
-            self.add(f"{prefix}/{name}", "f", array)
-        slash = prefix.rfind("/") + 1
-        self.add_distances(f"{prefix[:slash]}distance/{prefix[slash:]}", arrays, arrays_fp32)
-
-    def add_distances(self, prefix, arrays, others):
-        """How far every tensor of a run is from the float64 run, one number per layer."""
-        for name, array in arrays.items():
-            layered = name not in ("wte", "wpe", "lnfw", "lnfb")
-            pairs = list(zip(array, others[name])) if layered else [(array, others[name])]
-            self.add(f"{prefix}/{name}", "d", [tensor_distance(name, ours, theirs) for ours, theirs in pairs])
-
-
-def distance(exact, other):
-    """Relative L2."""
-    return np.linalg.norm(np.asarray(other, np.float64) - exact) / np.linalg.norm(exact)
-
-
-def tensor_distance(name, exact, other):
-    if name == "qkvb":  # without the keys' part, whose true gradient is zero
-        keys = slice(len(exact) // 3, 2 * len(exact) // 3)
-        exact, other = np.delete(exact, keys), np.delete(other, keys)
-    return distance(exact, other)
 
 
 def header(*values):
@@ -333,9 +195,6 @@ def write_debug_state(path, shape, inputs, targets, logits, loss, gradients):
 
 # ---------------------------------------------------------------- the fixtures
 
-# Tokens of one batch or training run, and the float64 results by name.
-ExactRun = namedtuple("ExactRun", "inputs targets results")
-
 
 def forward_backward(model, shape, inputs, targets):
     """Logits, loss and the gradients of one batch."""
@@ -343,6 +202,10 @@ def forward_backward(model, shape, inputs, targets):
     logits, loss = forward(model, inputs, targets)
     loss.backward()
     return logits.detach(), loss.detach(), llmc_arrays(model, shape, lambda p: p.grad)
+
+
+def logits_of(model, micro_batch):
+    return {"logits": forward(model, *micro_batch)[0].detach().float().numpy()}
 
 
 def make_fixture(directory, name, shape):
@@ -363,7 +226,7 @@ def make_fixture(directory, name, shape):
         fixture.add("distance/logits", "d", distance(logits.numpy(), logits_fp32.numpy()))
         fixture.add_tensors("grad", gradients, gradients_fp32)
         print(f"{name}: loss {loss.item():.6f}, logits' deviation {logits.std():.3f}")
-        batch = ExactRun(inputs, targets, {"logits": logits.numpy(), "gradients": gradients})
+        batch = Batch((inputs, targets), {"logits": logits.numpy()}, gradients)
 
         runs = {}
         for micro_batches in (1, 4):
@@ -372,55 +235,33 @@ def make_fixture(directory, name, shape):
                 batches.view(STEPS, micro_batches, SEQUENCES, shape.t)
                 for batches in random_batches(shape, STEPS * micro_batches, shape.seed + 200 + micro_batches)
             )
-            exact = train(copy.deepcopy(model), shape, inputs, targets)
-            runs[run] = ExactRun(inputs, targets, exact)
-            fp32 = train(copy.deepcopy(model_fp32), shape, inputs, targets)
+            steps = [list(zip(*step)) for step in zip(inputs, targets)]
+            exact = train(Exact(copy.deepcopy(model), loss_of), steps, arrays_of(shape))
+            runs[run] = (steps, exact)
+            fp32 = train(Exact(copy.deepcopy(model_fp32), loss_of), steps, arrays_of(shape))
             fixture.add(f"{run}/inputs", "i", inputs.numpy())
             fixture.add(f"{run}/targets", "i", targets.numpy())
-            for scalar in ("loss", "norm"):
-                fixture.add(f"{run}/{scalar}", "d", exact[scalar])
-                fixture.add(f"{run}/distance/{scalar}", "d", abs(fp32[scalar] - exact[scalar]) / exact[scalar])
-            for kind in ("weight", "exp_avg", "exp_avg_sq"):
-                fixture.add_tensors(f"{run}/{kind}", exact[kind], fp32[kind])
-            print(
-                f"{name} {run}: loss {exact['loss'][0]:.6f} to {exact['loss'][-1]:.6f}, "
-                f"norm {exact['norm'].min():.3f} to {exact['norm'].max():.3f}, {sum(exact['norm'] > 1)} steps clipped"
-            )
+            fixture.add_training(run, exact, fp32)
+            describe_training(f"{name} {run}", exact)
     return model, batch, runs
 
 
-def check_half_model(model, shape, inputs):
-    """Fails if a HalfModel computes another function than GPT-2."""
-    exact = HalfModel(model, shape, torch.float64, loss_scale=1.0).model
+def fused_model(shape):
+    """A model of which a half type is made."""
+    return GPT2LMHeadModel(make_config(shape, activation="gelu_pytorch_tanh", attention="sdpa"))
+
+
+def check_fused_model(model, shape, inputs):
+    """Fails if it computes another function than GPT-2."""
+    exact = Half(fused_model(shape), model, loss_of, torch.float64, loss_scale=1.0).model
     check_against_plain_forward(exact, inputs, exact(input_ids=inputs, use_cache=False).logits)
 
 
 def make_half_fixture(path, shape, model, batch, runs, dtype, loss_scale):
-    """How far PyTorch in a half type is from the float64 results."""
-    title = os.path.basename(path).removesuffix(".fixture")
+    def new_half():
+        return Half(fused_model(shape), copy.deepcopy(model).float(), loss_of, dtype, loss_scale)
 
-    def new_half_model():
-        return HalfModel(copy.deepcopy(model).float(), shape, dtype, loss_scale)
-
-    with FixtureWriter(path) as fixture:
-        half = new_half_model()
-        logits, loss = half.backward(batch.inputs, batch.targets, parts=1)
-        gradients = llmc_arrays(half.master, shape, lambda p: p.grad)
-        logits_distance = distance(batch.results["logits"], logits.float().numpy())
-        fixture.add("loss_scale", "d", loss_scale)
-        fixture.add("loss", "d", loss)
-        fixture.add("distance/logits", "d", logits_distance)
-        fixture.add_distances("distance/grad", batch.results["gradients"], gradients)
-        print(f"{title}: loss {loss:.6f}, logits' distance {logits_distance:.2e}")
-
-        for run, exact in runs.items():
-            half = new_half_model()
-            results = train(half.master, shape, exact.inputs, exact.targets, half)
-            rms = np.sqrt(np.mean((results["loss"] - exact.results["loss"]) ** 2))
-            fixture.add(f"{run}/loss", "d", results["loss"])
-            fixture.add(f"{run}/norm", "d", results["norm"])
-            fixture.add(f"{run}/rms", "d", rms)
-            print(f"{title} {run}: losses' rms distance {rms:.2e}")
+    write_half_fixture(path, new_half, loss_scale, batch, runs, logits_of, arrays_of(shape))
 
 
 def make_tiny(directory):
@@ -439,24 +280,18 @@ def make_tiny(directory):
     }
     with FixtureWriter(path + ".fixture") as fixture:
         for name, (options, clip) in settings.items():
-            trained = copy.deepcopy(model)
-            optimizer = make_optimizer(trained, **options)
-            steps = [train_step(trained, optimizer, *batches, clip) for _ in range(TINY_STEPS)]
+            run = Exact(copy.deepcopy(model), loss_of)
+            optimizer = make_optimizer(run.master, **options)
+            steps = [train_step(run, optimizer, [(inputs, targets)], clip) for _ in range(TINY_STEPS)]
             fixture.add(name, "d", [step_loss for step_loss, _ in steps])
             print(f"gpt2_tiny {name}: " + " ".join(f"{step_loss:.6f}" for step_loss, _ in steps))
 
 
 def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default=os.path.join(here, "..", "fixtures"), help="folder (dev/fixtures)")
-    directory = parser.parse_args().output
-    os.makedirs(directory, exist_ok=True)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
+    directory = output_folder(__doc__)
     for name, shape in SHAPES.items():
         model, batch, runs = make_fixture(directory, name, shape)
-        check_half_model(model, shape, batch.inputs)
+        check_fused_model(model, shape, batch.micro_batch[0])
         for half_name, dtype, loss_scale in HALF_TYPES:
             path = os.path.join(directory, f"{name}_{half_name}.fixture")
             make_half_fixture(path, shape, model, batch, runs, dtype, loss_scale)

@@ -5,26 +5,7 @@
 
 #include "../../llmc/gpt2_hf.h"
 #include "../../llmc/gpt2_weights.h"
-#include "../../llmc/safetensors.h"
-#include "check.h"
-
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-static char dir[CHECK_PATH], model[CHECK_PATH], config_path[CHECK_PATH], problem[CHECK_TEXT];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  check_path(model, dir, SAFETENSORS_FILE);
-  check_path(config_path, dir, GPT2_HF_CONFIG);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
+#include "hf_folder.h"
 
 enum { L = 2, C = 4, T = 5, V = 6, VP = 128 };
 static const GPT2Config SHAPE = {T, V, VP, L, 2, C};
@@ -159,10 +140,10 @@ static void test_problems(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_folder, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_token_ids, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_bin, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_problems, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_folder, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_token_ids, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_bin, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_problems, setup, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("gpt2_export", tests, NULL, NULL);
 }

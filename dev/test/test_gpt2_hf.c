@@ -4,30 +4,11 @@
 
 #include "../../llmc/gpt2_export.h"
 #include "../../llmc/gpt2_weights.h"
-#include "../../llmc/safetensors.h"
-#include "check.h"
-
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-static char dir[CHECK_PATH], model[CHECK_PATH], config_path[CHECK_PATH], problem[CHECK_TEXT];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  check_path(model, dir, SAFETENSORS_FILE);
-  check_path(config_path, dir, GPT2_HF_CONFIG);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
+#include "hf_folder.h"
 
 // ---------------------------------------------------------------- the folder
 
-enum { L = 2, C = 4, T = 5, V = 6, VP = 128, MAX_TENSORS = 40 };
+enum { L = 2, C = 4, T = 5, V = 6, VP = 128 };
 static const GPT2Config SHAPE = {T, V, VP, L, 2, C};
 
 #define CONFIG                                                                                                       \
@@ -61,21 +42,6 @@ static const struct {
     {"ln_f.bias", 1, {C, 0}},
 };
 
-typedef struct {
-  char names[MAX_TENSORS][GPT2_HF_NAME];
-  SafeTensorPlan plans[MAX_TENSORS];
-  int salt[MAX_TENSORS]; // of the values
-  size_t count;
-} Folder;
-
-static void add(Folder *folder, const char *name, int ndim, size_t rows, size_t cols, int salt) {
-  const size_t at = folder->count++;
-  assert_true(at < MAX_TENSORS);
-  snprintf(folder->names[at], sizeof folder->names[at], "%s", name);
-  folder->plans[at] = (SafeTensorPlan){folder->names[at], ndim, {rows, cols}};
-  folder->salt[at] = salt;
-}
-
 static int salt_of(int tensor, int layer) {
   return tensor * 2 + layer;
 }
@@ -86,50 +52,12 @@ static void make_folder(Folder *folder, const char *prefix) {
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     const int in_block = gpt2_tensor_in_block((GPT2Tensor)t);
     for (int l = 0; l < (in_block ? L : 1); l++) {
-      char name[GPT2_HF_NAME], block[16] = "";
+      char name[HF_NAME], block[16] = "";
       if (in_block) snprintf(block, sizeof block, "h.%d.", l);
       snprintf(name, sizeof name, "%s%s%s", prefix, block, TENSORS[t].name);
       add(folder, name, TENSORS[t].ndim, TENSORS[t].shape[0], TENSORS[t].shape[1], salt_of(t, l));
     }
   }
-}
-
-static SafeTensorPlan *find(Folder *folder, const char *name) {
-  for (size_t i = 0; i < folder->count; i++) {
-    if (strcmp(folder->names[i], name) == 0) return &folder->plans[i];
-  }
-  fail_msg("no tensor %s", name);
-  return NULL;
-}
-
-static void drop(Folder *folder, const char *name) {
-  strcpy(folder->names[find(folder, name) - folder->plans], "\n"); // write_folder leaves it out
-}
-
-// Whole numbers up to 250: exact in all three types.
-static float stored_value(int salt, size_t i) {
-  return (float)(((size_t)salt * 37 + i) % 251);
-}
-
-static void write_folder(const Folder *folder, ZeroType type, const char *config) {
-  SafeTensorPlan plans[MAX_TENSORS];
-  int salts[MAX_TENSORS];
-  size_t count = 0;
-  for (size_t i = 0; i < folder->count; i++) {
-    if (folder->names[i][0] == '\n') continue;
-    salts[count] = folder->salt[i];
-    plans[count++] = folder->plans[i];
-  }
-  check_write(config_path, config, strlen(config));
-  SafeTensorsWriter *writer = safetensors_create(model, type, plans, count);
-  for (size_t i = 0; i < count; i++) {
-    const size_t elements = plans[i].shape[0] * (plans[i].ndim == 2 ? plans[i].shape[1] : 1);
-    for (size_t e = 0; e < elements; e++) {
-      const float value = stored_value(salts[i], e);
-      safetensors_append(writer, &value, 1);
-    }
-  }
-  if (safetensors_finish(writer, problem, sizeof problem) != 0) fail_msg("%s", problem);
 }
 
 // ---------------------------------------------------------------- reading
@@ -223,7 +151,7 @@ static void test_large_tensors(void **state) {
   assert_non_null(values);
   for (size_t i = 0; i < 4 * WIDE * WIDE; i++) values[i] = (float)i;
   SafeTensorPlan plans[GPT2_NUM_TENSORS];
-  char names[GPT2_NUM_TENSORS][GPT2_HF_NAME];
+  char names[GPT2_NUM_TENSORS][HF_NAME];
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     gpt2_hf_name((GPT2Tensor)t, 0, names[t]);
     plans[t].name = names[t];
@@ -276,23 +204,11 @@ static void test_outside(void **state) {
 static void expect(const char *expected) {
   GPT2Config config;
   ZeroErrors errors = {0};
-  char line[CHECK_TEXT] = "";
   GPT2HF *hf = gpt2_hf_open(dir, &config, &errors);
-  if (expected == NULL) {
-    check_no_error(&errors);
-    gpt2_hf_close(hf);
-    return;
-  }
-  assert_null(hf);
-  const size_t before = strcspn(expected, "@");
-  snprintf(line, sizeof line, "%.*s%s%s", (int)before, expected, dir, expected + before + 1);
-  if (errors.count != 1 || strcmp(errors.lines[0], line) != 0) {
-    fail_msg("%d errors, the first: %s\nexpected %s", errors.count, errors.count > 0 ? errors.lines[0] : "", line);
-  }
-  check_clear(&errors);
+  assert_true((hf == NULL) == (expected != NULL));
+  check_exactly(&errors, expected);
+  gpt2_hf_close(hf);
 }
-
-#define FILE_AT "-e @/model.safetensors: "
 
 static void test_tensors(void **state) {
   (void)state;
@@ -421,13 +337,13 @@ static void test_weights(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_large_tensors, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_outside, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_tensors, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_type, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_many_problems, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_weights, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_reading, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_large_tensors, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_outside, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_tensors, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_type, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_many_problems, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_weights, setup, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("gpt2_hf", tests, NULL, NULL);
 }

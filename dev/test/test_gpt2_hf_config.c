@@ -1,46 +1,18 @@
 // Hugging Face's config.json of a GPT-2: shapes that are taken, and every key that says another model.
 #include "../../llmc/gpt2_hf.h"
-#include "check.h"
-
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
-static char dir[CHECK_PATH], path[CHECK_PATH];
-
-static int setup(void **state) {
-  (void)state;
-  check_make_dir(dir);
-  check_path(path, dir, GPT2_HF_CONFIG);
-  return 0;
-}
-
-static int teardown(void **state) {
-  (void)state;
-  check_remove_dir(dir);
-  return 0;
-}
+#include "hf_folder.h"
 
 // This file gives exactly this line, where @ stands for the folder; NULL: no error.
 static void expect(const char *text, const char *expected) {
   GPT2Config config;
   ZeroErrors errors = {0};
   double dropout;
-  char line[CHECK_TEXT] = "";
-  if (text != NULL) check_write(path, text, strlen(text));
-  const int result = gpt2_hf_config(dir, &config, &dropout, &errors);
-  if (expected == NULL) {
-    check_no_error(&errors);
-    assert_int_equal(result, 0);
-    const GPT2Config shape = {5, 6, 128, 2, 2, 4};
-    assert_memory_equal(&config, &shape, sizeof config);
-    return;
-  }
-  assert_int_equal(result, -1);
-  const size_t before = strcspn(expected, "@");
-  snprintf(line, sizeof line, "%.*s%s%s", (int)before, expected, dir, expected + before + 1);
-  if (errors.count != 1 || strcmp(errors.lines[0], line) != 0) {
-    fail_msg("%d errors, the first: %s\nexpected %s", errors.count, errors.count > 0 ? errors.lines[0] : "", line);
-  }
-  check_clear(&errors);
+  if (text != NULL) check_write(config_path, text, strlen(text));
+  assert_int_equal(gpt2_hf_config(dir, &config, &dropout, &errors), expected != NULL ? -1 : 0);
+  check_exactly(&errors, expected);
+  if (expected != NULL) return;
+  const GPT2Config shape = {5, 6, 128, 2, 2, 4};
+  assert_memory_equal(&config, &shape, sizeof config);
 }
 
 #define CONFIG                                                                                                       \
@@ -50,13 +22,10 @@ static void expect(const char *text, const char *expected) {
   " \"scale_attn_by_inverse_layer_idx\": false, \"reorder_and_upcast_attn\": false, \"resid_pdrop\": 0.0,"           \
   " \"embd_pdrop\": 0.0, \"attn_pdrop\": 0.0}"
 
-#define CONFIG_AT "-e @/config.json: "
 #define ONLY_GPT2 "this program has GPT2LMHeadModel and GPT2Model, of model_type gpt2"
 
 // CONFIG with one key's value replaced (to NULL: the key is renamed) gives this error, or none.
-static const struct {
-  const char *key, *from, *to, *expected;
-} KEYS[] = {
+static const KeyCase KEYS[] = {
     {"model_type", "\"gpt2\"", "\"llama\"", CONFIG_AT "model_type is \"llama\"; " ONLY_GPT2},
     {"model_type", "\"gpt2\"", NULL, NULL},
     {"architectures", "[\"GPT2LMHeadModel\"]", "[\"GPT2ForSequenceClassification\"]",
@@ -91,7 +60,7 @@ static const struct {
     {"reorder_and_upcast_attn", "false", "true",
      CONFIG_AT "reorder_and_upcast_attn is true; this program does not do that: only false can be used"},
     {"reorder_and_upcast_attn", "false", "null", NULL},
-    {"resid_pdrop", "0.0", "1.5", CONFIG_AT "resid_pdrop is 1.5; give a number from 0 to 1"},
+    {"resid_pdrop", "0.0", "1.5", CONFIG_AT "resid_pdrop is 1.5; give a number of 0 or more, below 1"},
     {"attn_pdrop", "0.0", "0.0, \"add_cross_attention\": true",
      CONFIG_AT "add_cross_attention is true; this program has no cross attention: only false can be used"},
     {"attn_pdrop", "0.0", "0.0, \"quantization_config\": {}",
@@ -104,16 +73,8 @@ static void test_keys(void **state) {
   (void)state;
   expect(CONFIG, NULL);
   for (size_t i = 0; i < COUNT(KEYS); i++) {
-    char from[CHECK_TEXT], text[CHECK_TEXT];
-    snprintf(from, sizeof from, "\"%s\": %s", KEYS[i].key, KEYS[i].from);
-    const char *at = strstr(CONFIG, from);
-    if (at == NULL) fail_msg("%s is not in the test's file", from);
-    if (KEYS[i].to != NULL) {
-      snprintf(text, sizeof text, "%.*s\"%s\": %s%s", (int)(at - CONFIG), CONFIG, KEYS[i].key, KEYS[i].to,
-               at + strlen(from));
-    } else {
-      snprintf(text, sizeof text, "%.*s\"other\": 0%s", (int)(at - CONFIG), CONFIG, at + strlen(from));
-    }
+    char text[CHECK_TEXT];
+    change_key(CONFIG, &KEYS[i], text);
     expect(text, KEYS[i].expected);
   }
 }
@@ -126,10 +87,10 @@ static void test_files(void **state) {
   expect("{" SIZES "}", CONFIG_AT "architectures is missing; " ONLY_GPT2);
   expect("[]", "-e @/config.json:1:1: found '['; write the settings between { and }");
   expect("{\n\"n_layer\": 01}", "-e @/config.json:2:12: found '01'; write a number as 12, -0.5 or 1e-3");
-  check_write(path, "", 0);
-  assert_int_equal(truncate(path, (1 << 20) + 1), 0);
+  check_write(config_path, "", 0);
+  assert_int_equal(truncate(config_path, (1 << 20) + 1), 0);
   expect(NULL, CONFIG_AT "has 1048577 bytes, more than the 1048576 that such a file may have; is it the right one?");
-  assert_int_equal(unlink(path), 0);
+  assert_int_equal(unlink(config_path), 0);
   expect(NULL, CONFIG_AT "cannot be opened: No such file or directory; give a folder that has this file");
 }
 
@@ -141,7 +102,7 @@ static void test_several_problems(void **state) {
   static const char text[] =
       "{\"model_type\": \"gpt2\", \"n_layer\": 0, \"n_embd\": 4, \"n_positions\": 5, \"vocab_size\": 6, "
       "\"tie_word_embeddings\": false}";
-  check_write(path, text, strlen(text));
+  check_write(config_path, text, strlen(text));
   assert_int_equal(gpt2_hf_config(dir, &config, &dropout, &errors), -1);
   assert_int_equal(errors.count, 3);
   check_contains(errors.lines[0], "n_layer is 0");
@@ -165,7 +126,7 @@ static void test_dropout(void **state) {
     GPT2Config config;
     ZeroErrors errors = {0};
     double dropout = -1.0;
-    check_write(path, cases[i].text, strlen(cases[i].text));
+    check_write(config_path, cases[i].text, strlen(cases[i].text));
     assert_int_equal(gpt2_hf_config(dir, &config, &dropout, &errors), 0);
     assert_true(dropout == cases[i].expected);
   }
@@ -173,10 +134,10 @@ static void test_dropout(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_files, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_several_problems, setup, teardown),
-      cmocka_unit_test_setup_teardown(test_dropout, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_keys, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_files, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_several_problems, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_dropout, setup, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("gpt2_hf_config", tests, NULL, NULL);
 }

@@ -6,34 +6,12 @@
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
-fixtures="$root/dev/fixtures"
+# shellcheck source=dev/test/hf.sh
+. "$root/dev/test/hf.sh"
 tokens="$fixtures/hf_tokens.bin"
 evaluate="-j $tokens -b 5 -t 19 -x 0 -v 1 -m -1 -s 0 --dtype fp32" # 11 windows, the last micro-batch is short
 convert="-b 1 -t 1 -x 0 -v 0 -s 0"
 train_some="-i $tokens -j $tokens -b 4 -t 19 -x 6 -v 6 -m -1 -s 0 -l 1e-3"
-
-# loss NP ARGUMENTS: the last validation loss of a run.
-loss() {
-  local np=$1 comm=shm
-  shift
-  [ "$np" = 1 ] && comm=self
-  ranks "$np" $comm "$@" 2>> log | sed -n 's/^val loss \([0-9.]*\) .*/\1/p' | tail -1
-}
-
-# fails CODE TEXT ARGUMENTS: the trainer's exit code, and an `error: ` line with the text.
-fails() {
-  local expected=$1 text=$2 code=0 output
-  shift 2
-  output=$(ranks 1 self "$@" 2>&1) || code=$?
-  is "exit code of '$*', which printed '$output'" "$code" "$expected" &&
-    has "errors of '$*'" "$(grep '^error: ' <<< "$output")" "$text"
-}
-
-# within WHAT FOUND EXPECTED: 1e-5, absolute.
-within() {
-  why="$1: found '$2', expected '$3' within 1e-5"
-  [ -n "$2" ] && awk "BEGIN { d = ($2) - ($3); exit !(d <= 1e-5 && d >= -1e-5) }"
-}
 
 transformers_loss() {
   local name exact single count=0
@@ -74,9 +52,7 @@ trained() {
 export_has_the_trained_weights() {
   for type in fp32 bf16 fp16; do
     trained $type || return 1
-    local dtype=${type/fp/f}
-    is "types in trained_$type" "$(head -c 4000 "trained_$type/model.safetensors" | grep -ao '"dtype":"[A-Z0-9]*"' |
-      sort -u)" "\"dtype\":\"${dtype^^}\"" || return 1
+    types_are "trained_$type" $type || return 1
     # what is exported again is the same
     ranks 1 self -e "trained_$type" $convert --dtype $type --export "again_$type" > log || return 1
     why="trained_$type is another file when it is exported again"
@@ -129,9 +105,6 @@ nothing_half_written() {
     is "files" "$(find blocked -type f)" ""
 }
 
-# bad FIXTURE: a copy of it, to be broken.
-bad() { rm -rf bad && mkdir bad && cp "$fixtures/$1"/* bad/; }
-
 bad_folders() {
   bad hf_fp32 && sed -i 's/"n_layer": 2/"n_layer": 3/' bad/config.json
   fails 1 "-e bad/model.safetensors: transformer.h.2.attn.c_attn.weight is missing" -e bad $evaluate || return 1
@@ -157,21 +130,14 @@ bad_folders() {
 }
 
 transformers_reads_it() {
-  local python=${ZERO_C_REFERENCE_PYTHON:-$root/.venv/bin/python}
-  why="no Python with transformers; give one by ZERO_C_REFERENCE_PYTHON (dev/reference/README.md)"
-  [ -n "${ZERO_C_REFERENCE_PYTHON:-}" ] || [ -x "$python" ] || return 77
+  has_transformers || return
   local arguments=() type name there
   for type in fp32 bf16 fp16; do
     trained $type || return 1
     arguments+=("trained_$type=$(loss 1 -e trained_$type $evaluate)")
   done
   mkdir -p copies
-  "$python" "$root/dev/reference/check_export.py" --tokens "$tokens" --length 19 --sharded copies "${arguments[@]}" \
-    > check.log 2> check_errors.log
-  local code=$?
-  is "exit code of check_export.py, which printed '$(cat check.log; grep '^error' check_errors.log)'" $code 0 &&
-    is "folders compared" "$(grep -c 'difference' check.log)" 3 || return 1
-  sed 's/^/  /' check.log
+  checks 3 check_export.py --tokens "$tokens" --length 19 --sharded copies "${arguments[@]}" || return 1
   for type in fp32 bf16 fp16; do
     name=trained_${type}_sharded there=$(sed -n "s/^trained_$type: .*loss \([0-9.]*\) here.*/\1/p" check.log)
     why="$name has no index"
