@@ -163,16 +163,6 @@ void matmul_backward(void *dinp,                     // (N, C) or NULL
                      const void *pre,                // (N, C) or NULL
                      OpsGelu gelu, size_t N, size_t C, size_t OC, ZeroType type, void *scratch, ZeroStream stream);
 
-// Where the rows of a batch belong. Rows that are in no sequence (padding) give 0 and get gradient 0 from attention.
-typedef struct {
-  size_t count;       // sequences
-  size_t longest;     // no sequence is longer: T of a dense batch
-  size_t rows;        // N: rows of the tensors; count * longest where starts is NULL
-  const int *starts;  // (count) first row of each, ascending, or NULL: sequence b starts at row b * longest
-  const int *lengths; // (count) or NULL: all `longest`
-  const int *samples; // (count) number within the global batch, keys the dropout; NULL without dropout
-} OpsSequences;
-
 // ---------------------------------------------------------------- attention
 // Where the sequences of a batch lie in its rows: side by side at their full width, padded, or packed one behind the
 // other. Rows that are in no sequence are padding. The arrays are read where the operation runs (CUDA: the GPU's
