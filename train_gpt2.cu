@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "llmc/arena.h"
 #include "llmc/checkpoint_dir.h"
 #include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
@@ -70,67 +71,50 @@ typedef struct {
   void *scratch;
 } GPT2;
 
-typedef struct {
-  char *base;
-  size_t used;
-} Arena;
-
-// The next `bytes` of the arena; with base NULL only counts.
-static void *carve(Arena *arena, size_t bytes) {
-  const size_t align = 64;
-  void *at = arena->base ? arena->base + arena->used : NULL;
-  arena->used += (bytes + align - 1) / align * align;
-  return at;
-}
-
-static size_t max_size(size_t a, size_t b) {
-  return a > b ? a : b;
-}
-
 static void carve_activations(GPT2 *m, Arena *arena) {
   const GPT2Config *c = &m->config;
   size_t N = m->B * m->T, C = c->channels, NH = c->num_heads;
   size_t row = C * zero_type_size(m->type), stat = N * sizeof(float); // bytes of (C), of (N)
-  m->encoded = carve(arena, N * row);
-  m->lnf = carve(arena, N * row);
+  m->encoded = arena_take(arena, N * row);
+  m->lnf = arena_take(arena, N * row);
   const int keep_gelu = m->recompute < RECOMPUTE_GELU, keep_norms = m->recompute < RECOMPUTE_LAYERNORM;
-  void *fc = keep_gelu ? NULL : carve(arena, N * 4 * row);
+  void *fc = keep_gelu ? NULL : arena_take(arena, N * 4 * row);
   for (size_t l = 0; l < c->num_layers; l++) {
     BlockActivations *a = &m->blocks[l];
-    a->ln1 = keep_norms ? carve(arena, N * row) : m->lnf;
-    a->qkv = carve(arena, N * 3 * row);
-    a->att = carve(arena, N * row);
-    a->res2 = carve(arena, N * row);
-    a->ln2 = keep_norms ? carve(arena, N * row) : m->lnf;
-    a->fc_pre = carve(arena, N * 4 * row);
-    a->fc = keep_gelu ? carve(arena, N * 4 * row) : fc;
-    a->res3 = carve(arena, N * row);
-    a->lse = (float *)carve(arena, NH * stat);
-    a->mean1 = (float *)carve(arena, stat);
-    a->rstd1 = (float *)carve(arena, stat);
-    a->mean2 = (float *)carve(arena, stat);
-    a->rstd2 = (float *)carve(arena, stat);
+    a->ln1 = keep_norms ? arena_take(arena, N * row) : m->lnf;
+    a->qkv = arena_take(arena, N * 3 * row);
+    a->att = arena_take(arena, N * row);
+    a->res2 = arena_take(arena, N * row);
+    a->ln2 = keep_norms ? arena_take(arena, N * row) : m->lnf;
+    a->fc_pre = arena_take(arena, N * 4 * row);
+    a->fc = keep_gelu ? arena_take(arena, N * 4 * row) : fc;
+    a->res3 = arena_take(arena, N * row);
+    a->lse = (float *)arena_take(arena, NH * stat);
+    a->mean1 = (float *)arena_take(arena, stat);
+    a->rstd1 = (float *)arena_take(arena, stat);
+    a->mean2 = (float *)arena_take(arena, stat);
+    a->rstd2 = (float *)arena_take(arena, stat);
   }
-  m->meanf = (float *)carve(arena, stat);
-  m->rstdf = (float *)carve(arena, stat);
-  m->dres = carve(arena, N * row);
-  m->dtmp = carve(arena, N * row);
-  m->dwide = carve(arena, N * 4 * row);
-  m->losses = (float *)carve(arena, stat);
-  m->logits = m->device->host_memory ? NULL : (float *)carve(arena, c->vocab_size * sizeof(float));
+  m->meanf = (float *)arena_take(arena, stat);
+  m->rstdf = (float *)arena_take(arena, stat);
+  m->dres = arena_take(arena, N * row);
+  m->dtmp = arena_take(arena, N * row);
+  m->dwide = arena_take(arena, N * 4 * row);
+  m->losses = (float *)arena_take(arena, stat);
+  m->logits = m->device->host_memory ? NULL : (float *)arena_take(arena, c->vocab_size * sizeof(float));
 
   size_t scratch = encoder_backward_scratch(m->B, m->T, C);
-  scratch = max_size(scratch, layernorm_backward_scratch(N, C));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 3 * C, m->grad_type));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
-  scratch = max_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
-  scratch = max_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
+  scratch = larger_size(scratch, layernorm_backward_scratch(N, C));
+  scratch = larger_size(scratch, matmul_backward_scratch(N, C, 3 * C, m->grad_type));
+  scratch = larger_size(scratch, matmul_backward_scratch(N, C, C, m->grad_type));
+  scratch = larger_size(scratch, matmul_backward_scratch(N, C, 4 * C, m->grad_type));
+  scratch = larger_size(scratch, matmul_backward_scratch(N, 4 * C, C, m->grad_type));
   const OpsSequences sequences = ops_dense(m->B, m->T);
-  scratch = max_size(scratch, attention_forward_scratch(&sequences, C, NH, 1, m->type));
-  scratch = max_size(scratch, attention_backward_scratch(&sequences, C, NH, 1, m->type));
-  scratch = max_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
-  scratch = max_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
-  m->scratch = carve(arena, scratch);
+  scratch = larger_size(scratch, attention_forward_scratch(&sequences, C, NH, 1, m->type));
+  scratch = larger_size(scratch, attention_backward_scratch(&sequences, C, NH, 1, m->type));
+  scratch = larger_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
+  scratch = larger_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
+  m->scratch = arena_take(arena, scratch);
 }
 
 static void describe_tensor(const GPT2Config *config, GPT2Tensor t, ZeroTensor *tensor) {

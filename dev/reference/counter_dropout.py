@@ -23,7 +23,8 @@ def philox4x32(counter, key):
 
 
 def mix(x):
-    """The finalizer of splitmix64."""
+    """splitmix64: one step and its finalizer."""
+    x = x + 0x9E3779B97F4A7C15 & MASK_64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK_64
     x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK_64
     return x ^ x >> 31
@@ -47,7 +48,7 @@ class CounterDropout:
         counter = (groups[None, None, :], positions[None, :, None], samples[:, None, None], np.uint64(site))
         words = np.moveaxis(philox4x32(counter, self.key), 0, -1)
         words = words.reshape(len(samples), len(positions), -1)[:, :, :elements]
-        rate = np.float32(rate)
-        threshold = np.uint32(np.float64(rate) * 2**32)
-        scale = np.float32(1) / (np.float32(1) - rate)
+        rate = np.float64(np.float32(rate))
+        threshold = np.uint32(rate * 2**32)
+        scale = np.float32(1 / (1 - rate))
         return np.where(words < threshold, 0.0, np.float64(scale))

@@ -78,8 +78,12 @@ IGNORE = -1  # no target here
 DROPOUT = dict(hidden=0.15, attention=0.2, classifier=0.3, seed=0x123456789ABCDEF, step=7, first_sample=5)
 
 
-# labels 0: masked-LM and next-sentence prediction; 1: regression; more: classification.
 class Shape:
+    """A model's shape, what it predicts, and its runs of 20 steps by their micro-batches.
+
+    labels 0: masked-LM and next-sentence prediction; 1: regression; more: classification.
+    """
+
     def __init__(self, layers, heads, channels, max_t, vocab, t, weight_std, seed, labels, runs):
         self.layers, self.heads, self.channels = layers, heads, channels
         self.max_t, self.vocab, self.t = max_t, vocab, t
@@ -318,18 +322,16 @@ def masked_loss_of(model, batch, _):
 
 def add_dropout(fixture, shape, model, batch):
     fixture.add("dropout/rates", "d", [DROPOUT[name] for name in ("hidden", "attention", "classifier")])
-    seed = DROPOUT["seed"]
-    fixture.add("dropout/key", "i", [seed >> 32, seed & 0x7FFFFFFF, DROPOUT["step"], DROPOUT["first_sample"]])
-    assert seed & 0x80000000 != 0, "the lower half is written without its sign bit, which is set"
+    numbers = np.array([DROPOUT["seed"], DROPOUT["step"], DROPOUT["first_sample"]], np.uint64)
+    fixture.add("dropout/numbers", "i", numbers.view(np.int32))
     results = []
     for exact in (model, copy.deepcopy(model).float()):
         with with_dropout(exact) as dropped:
             results.append(forward_backward(dropped, shape, batch))
-    (logits, loss, gradients), (_, _, gradients_fp32) = results
+    (_, loss, gradients), (_, _, gradients_fp32) = results
     fixture.add("dropout/loss", "d", loss)
     fixture.add_tensors("dropout/grad", gradients, gradients_fp32)
     print(f"    with dropout: loss {loss:.6f}")
-    return logits
 
 
 def make_fixture(directory, name, shape):
@@ -340,7 +342,7 @@ def make_fixture(directory, name, shape):
     arrays = arrays_of(shape)
     with FixtureWriter(os.path.join(directory, name + ".fixture")) as fixture:
         sizes = (shape.max_t, TYPES, shape.vocab, padded_vocab(shape.vocab), shape.layers, shape.heads)
-        fixture.add("shape", "i", [*sizes, shape.channels, 4 * shape.channels, max(shape.labels, 0)])
+        fixture.add("shape", "i", [*sizes, shape.channels, 4 * shape.channels, shape.labels])
         for tensor, array in arrays(model, lambda p: p).items():
             fixture.add(f"weight/{tensor}", "f", array)
         batch = random_micro_batch(shape, generator)
