@@ -5,9 +5,9 @@ import re
 import bible
 from common import UserError
 
-# Where a sentence ends: marks of its end, closing quotes, then white space (none is needed after the full stops of
-# Chinese and Japanese), unless what follows goes on in lower case.
-SENTENCE_END = re.compile(r"(?:[.!?]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*)(?![a-z])")
+# Where a sentence ends: marks of its end, closing quotes, then white space, unless what follows goes on in lower case;
+# or the full stops of Chinese and Japanese.
+SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+(?![a-z])|[。！？]+[”’」』）]*\s*")
 
 
 def read_lines(path, flag):

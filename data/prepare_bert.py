@@ -40,7 +40,9 @@ def parse_arguments(argv):
         "--short-fraction", type=float, default=0.1, metavar="F", help="share of samples made shorter, as in BERT (0.1)"
     )
     bert_arguments.add_split(parser, "documents")
-    parser.add_argument("--output", metavar="PREFIX", help="prefix of the files written (data/bert_demo or …/bert_text)")
+    parser.add_argument(
+        "--output", metavar="PREFIX", help="prefix of the files written (data/bert_demo or …/bert_text)"
+    )
     arguments = parser.parse_args(argv)
     bert_arguments.check(parser, arguments)
     if not 0 <= arguments.short_fraction <= 1:

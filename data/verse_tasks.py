@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Two tasks of classification out of the King James Bible, in files of samples for train_bert (--task classify).
 
-    python3 data/verse_tasks.py --vocab data/bert_demo.vocab.txt     # -> data/verse_order_*.bin, data/verse_next_*.bin
+    python3 data/verse_tasks.py --vocab data/bert_demo.vocab.txt   # -> data/verse_order_*.bin, data/verse_next_*.bin
 
-order: the words of a verse without punctuation: as they stand (label 1), or shuffled (0). Each verse is there both ways.
+order: the words of a verse without punctuation: as they stand (label 1), or shuffled (0). Each verse is there both
+       ways.
 next:  two verses: the second follows the first (label 1), or is of another chapter (0). Each verse is as often a first
        one, and as often a second one, with either label.
 So neither can be told from which words there are. Chapters are divided into training and validation as prepare_bert.py
@@ -77,8 +78,8 @@ def order_samples(chapters, seen, chance):
 
 
 def next_samples(chapters, seen, chance):
-    """[((first, second), label)], one that follows and then one that does not, with the same first verse. seen: words of
-    verses that are left out."""
+    """[((first, second), label)], one that follows and then one that does not, with the same first verse. seen: words
+    of verses that are left out."""
     pairs = [
         (number, first, second)
         for number, (_, verses) in enumerate(chapters)
@@ -136,7 +137,9 @@ def prepare(arguments):
             most = getattr(arguments, f"{split}_samples")
             samples = limited(splits[split], most, Chance(arguments.seed, split, task, "limit"))
             files[split] = SampleFile(vocabulary, len(LABELS[task]))
-            encoded = vocabulary.encode_samples([text[0] if len(text) == 1 else text for text, _ in samples], arguments.max_length)
+            encoded = vocabulary.encode_samples(
+                [text[0] if len(text) == 1 else text for text, _ in samples], arguments.max_length
+            )
             for (tokens, second), (_, label) in zip(encoded, samples):
                 files[split].add(tokens, second, label)
         prefix = f"{arguments.output}_{task}"

