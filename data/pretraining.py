@@ -42,14 +42,23 @@ class Document:
 
 def encode(documents, vocabulary):
     """A Document for each list of sentences; without sentences if these have no tokens."""
-    documents = iter(documents)
-    while batch := list(itertools.islice(documents, BATCH)):
-        sentences = iter(vocabulary.encode([sentence for document in batch for sentence in document]))
-        for lines in batch:
-            document = Document()
-            for sentence in itertools.islice(sentences, len(lines)):
-                document.add(sentence)
-            yield document
+    batch, sentences = [], 0
+    for document in documents:
+        batch.append(document)
+        sentences += len(document)
+        if sentences >= BATCH:
+            yield from encode_batch(batch, vocabulary)
+            batch, sentences = [], 0
+    yield from encode_batch(batch, vocabulary)
+
+
+def encode_batch(batch, vocabulary):
+    sentences = iter(vocabulary.encode([sentence for document in batch for sentence in document]))
+    for lines in batch:
+        document = Document()
+        for sentence in itertools.islice(sentences, len(lines)):
+            document.add(sentence)
+        yield document
 
 
 def plain_samples(file, documents, max_length, short_fraction, seed):

@@ -75,7 +75,7 @@ class SampleFile:
             *array.array("i", array.array("I", [count & 0xFFFFFFFF, count >> 32]).tobytes()),
             int(self.kind == PAIRS),
         )
-        return [begin, *(part.tobytes() for part in (self.offsets, self.second, self.labels, self.tokens))]
+        return [begin, self.offsets, self.second, self.labels, self.tokens]
 
 
 def write_samples(prefix, splits, vocabulary, labels=None):

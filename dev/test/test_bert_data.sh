@@ -376,7 +376,8 @@ bad_tables() {
 verses() {
   "$python" "$data/verse_tasks.py" --vocab demo/plain.vocab.txt --max-length 300 --output verse > log &&
     check verses verse chapters.txt demo/plain || return 1
-  has "check" "$(cat check.log)" "pretraining validates on: 1.000, training verses: 0.000" &&
+  # of the training verses one in a thousand is part of a longer verse there
+  has "check" "$(cat check.log)" "pretraining validates on: 1.000, training verses: 0.00" &&
     is "order" "$(sed -n 's/^order \([0-9]*\) \([0-9]*\) .*/\1 \2/p' check.log)" "54886 6482" || return 1
   "$python" "$data/verse_tasks.py" --vocab demo/plain.vocab.txt --train-samples 600 --val-samples 101 --output few > log &&
     check show few_order_train.bin && is "samples" "$(cut -c1 check.log | sort | uniq -c | xargs)" "300 0 300 1" &&
