@@ -311,12 +311,8 @@ static void gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t 
   const GPT2Config *c = &m->config;
   const void *embeddings = gpt2_trunk(m, tokens, B, T);
   OpsGrad none = {NULL, ZERO_F32, 0};
-  ZeroDevice *device = m->device;
-  size_t logit_bytes = logits ? B * T * c->vocab_size * sizeof(float) : 0;
-  float *result = device->host_memory ? logits : (float *)device->alloc(device, logit_bytes, ZERO_MEM_OTHER);
-  lm_head_loss(m->losses, NULL, none, none, result, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL,
-               on_device(m, m->targets, targets, B * T), 0.0f, B * T, c->channels, c->vocab_size,
-               c->padded_vocab_size, m->type, m->scratch, m->device->stream);
+  lm_head_loss(m->losses, NULL, none, none, logits, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL, targets, 0.0f,
+               B * T, c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
 }
 
@@ -625,7 +621,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
   const Setup *s = &t->setup;
   trainer_begin(t, s->train ? dataloader_windows(s->train) : 0);
   const size_t validating = 16; // micro-batches whose losses are read together there, at least
-  r->batches = micro_batches_create(t->device, 2 * s->B * s->T, s->B * s->T, max_size(s->micro_steps, validating));
+  r->batches = micro_batches_create(t->device, 2 * s->B * s->T, s->B * s->T, larger_size(s->micro_steps, validating));
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   gpt2_create(&r->model, &r->config, s->B, s->T, (int)s->options.recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;

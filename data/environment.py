@@ -3,9 +3,10 @@
 
     python3 data/environment.py     # makes it, if it is not there; the scripts of data sets do the same
 
-A script calls enter() before it imports one of the packages. If the Python that runs it has them all, in the versions
-that requirements.txt names, it goes on; so an environment of one's own works too. Otherwise data/.venv is made, which
-is said, and the script starts again with the Python in there. Delete data/.venv to be rid of it.
+A script calls enter() before it imports one of the packages, with the name of another file of requirements if it needs
+those too. If the Python that runs it has them all, in the versions that are named there, it goes on; so an environment
+of one's own works too. Otherwise data/.venv is made, which is said, and the script starts again with the Python in
+there. Delete data/.venv to be rid of it.
 """
 
 import fcntl
@@ -19,15 +20,21 @@ from common import HERE, UserError, run
 
 VENV = os.path.join(HERE, ".venv")
 PYTHON = os.path.join(VENV, "bin", "python3")
-REQUIREMENTS = os.path.join(HERE, "requirements.txt")
+REQUIREMENTS = "requirements.txt"
 OLDEST_PYTHON = (3, 10)
 
 
-def pinned():
-    """{package: version} of requirements.txt, for the Python that runs this."""
+def paths(names):
+    return [os.path.join(HERE, name) for name in names]
+
+
+def pinned(names):
+    """{package: version} of files of requirements, for the Python that runs this."""
     pins = {}
-    with open(REQUIREMENTS, encoding="utf-8") as file:
-        for line in file:
+    for path in paths(names):
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+        for line in lines:
             match = re.match(r'([\w-]+)==([\w.]+)(?:; python_version (<|>=) "3\.(\d+)")?\s*$', line)
             if match is None:
                 continue
@@ -38,19 +45,20 @@ def pinned():
     return pins
 
 
-def has_packages():
-    """Does the Python that runs this have all packages, in these versions?"""
+def has_packages(*names):
+    """Does the Python that runs this have all packages of these files, in these versions?"""
     try:
-        return all(importlib.metadata.version(package) == version for package, version in pinned().items())
+        return all(importlib.metadata.version(package) == version for package, version in pinned(names).items())
     except importlib.metadata.PackageNotFoundError:
         return False
 
 
-def ready():
+def ready(*names):
     """Does data/.venv have all packages?"""
-    check = "import environment, sys; sys.exit(not environment.has_packages())"
+    check = "import environment, sys; sys.exit(not environment.has_packages(*sys.argv[1:]))"
     here = {**os.environ, "PYTHONPATH": os.path.abspath(HERE)}
-    return os.path.exists(PYTHON) and subprocess.run([PYTHON, "-c", check], env=here, check=False).returncode == 0
+    command = [PYTHON, "-c", check, *names]
+    return os.path.exists(PYTHON) and subprocess.run(command, env=here, check=False).returncode == 0
 
 
 def call(command, fix):
@@ -60,35 +68,37 @@ def call(command, fix):
         raise UserError(f"{VENV}: `{' '.join(command)}` failed (see above); {fix}")
 
 
-def make():
-    """Makes data/.venv or mends it. Several scripts may call it at once: one makes it, the others wait."""
+def make(*more):
+    """Makes data/.venv or mends it. Several scripts may call it at once: one makes it, the others wait.
+    more: names of files of requirements besides requirements.txt."""
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise UserError(f"Python {sys.version.split()[0]} found; the scripts of data sets need 3.10 or newer")
     with open(f"{VENV}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if ready():
+        names = (REQUIREMENTS, *more)
+        if ready(*names):
             return
-        print(f"making {VENV} with the packages of {REQUIREMENTS}, once", flush=True)
+        listed = " and ".join(paths(names))
+        print(f"making {VENV} with the packages of {listed}, once", flush=True)
         this = os.path.join(HERE, "environment.py")
-        by_hand = f"python3 -m venv {VENV} && {PYTHON} -m pip install -r {REQUIREMENTS}"
-        if os.path.realpath(sys.prefix) != os.path.realpath(VENV):  # not if this very Python is its own
+        install = ["-m", "pip", "install", "--no-deps"] + [word for path in paths(names) for word in ("-r", path)]
+        by_hand = f"python3 -m venv {VENV} && {' '.join([PYTHON, *install])}"
+        # Not if this very Python is its own, nor for a few more packages.
+        if os.path.realpath(sys.prefix) != os.path.realpath(VENV) and not ready(REQUIREMENTS):
             call(
                 [sys.executable, "-m", "venv", "--clear", VENV],
                 f"install the package python3-venv with `make deps`, then run: python3 {this}",
             )
-        call(
-            [PYTHON, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "-r", REQUIREMENTS],
-            f"mend that, then run: {by_hand}",
-        )
-        if not ready():
-            raise UserError(f"{VENV}: made, but it has not the packages of {REQUIREMENTS}; run: {by_hand}")
+        call([PYTHON, *install, "--quiet", "--only-binary=:all:"], f"mend that, then run: {by_hand}")
+        if not ready(*names):
+            raise UserError(f"{VENV}: made, but it has not the packages of {listed}; run: {by_hand}")
 
 
-def enter():
+def enter(*more):
     """Returns if the packages are there; otherwise makes data/.venv and starts the script again in it."""
-    if has_packages():
+    if has_packages(REQUIREMENTS, *more):
         return
-    make()
+    make(*more)
     sys.stdout.flush()
     os.execv(PYTHON, [PYTHON, *sys.argv])
 

@@ -1,4 +1,4 @@
-"""llm.c's token files and tokenizer files: 256 int32 in front, then tokens as uint16, or the tokens' bytes."""
+"""llm.c's token files and tokenizer files, and BERT's files of samples: 256 int32 in front, then what they hold."""
 
 import array
 
@@ -8,6 +8,7 @@ HEADER_INTS = 256  # every file begins with this many int32, native endian
 HEADER_BYTES = 4 * HEADER_INTS
 TOKENS_MAGIC, TOKENS_VERSION = 20240520, 1
 TOKENIZER_MAGIC, TOKENIZER_VERSION = 20240328, 2
+SAMPLES_MAGIC, SAMPLES_VERSION = 20261128, 1
 MAX_VOCABULARY = 65535  # tokens are uint16
 MAX_TOKENS = 2**31 - 1  # the header counts them in an int32
 

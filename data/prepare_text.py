@@ -13,16 +13,15 @@ import argparse
 import array
 import hashlib
 import os
-import subprocess
 import sys
 
+import bible
 from common import HERE, Parser, UserError, run, write_files
 from formats import MAX_VOCABULARY, tokenizer_file, tokens_header
 
 MIN_SPLIT = 2  # a window of one token needs the token after it as its target
 
 # The demo: the beginning of the Bible, as long as nanoGPT's Shakespeare.
-DEMO_COMMAND = ["bible", "-f", "gen1:1-rev22:21"]
 DEMO_CHARACTERS = 1115394
 DEMO_SHA256 = "3f46b588a5db930d6d523446064427e7ce24c266fb42cfb1354645f1544e2787"
 
@@ -50,21 +49,11 @@ def parse_arguments(argv):
 def read_demo():
     """The demo text's bytes."""
     own_text = f"or train on a text of your own: python3 {os.path.join(HERE, os.path.basename(__file__))} --input FILE"
-    command = " ".join(DEMO_COMMAND)
-    try:
-        output = subprocess.run(DEMO_COMMAND, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
-    except FileNotFoundError:
-        raise UserError(
-            f"--demo: the program `bible` is not installed; install the package bible-kjv with `make deps`, {own_text}"
-        ) from None
-    except (OSError, subprocess.CalledProcessError) as problem:
-        raise UserError(
-            f"--demo: `{command}` failed ({problem}); reinstall the package bible-kjv, {own_text}"
-        ) from None
+    output = bible.read("--demo", f", {own_text}")
     text = output[:DEMO_CHARACTERS]  # ASCII: a byte is a character
     if len(text) < DEMO_CHARACTERS:
         raise UserError(
-            f"--demo: `{command}` gave {len(text):,} bytes instead of {DEMO_CHARACTERS:,} or more; "
+            f"--demo: `{' '.join(bible.COMMAND)}` gave {len(text):,} bytes instead of {DEMO_CHARACTERS:,} or more; "
             f"reinstall the package bible-kjv, {own_text}"
         )
     if hashlib.sha256(text).hexdigest() != DEMO_SHA256:

@@ -29,8 +29,13 @@ def sidecar_of(path):
     return f"{path}.xxh3"
 
 
+def sidecar_line(path, value):
+    """What the sidecar holds; value: the XXH3-64 in hexadecimal."""
+    return f"XXH3_{value}  {os.path.basename(path)}\n".encode()
+
+
 def write_sidecar(path, value):
-    write_files({sidecar_of(path): [f"XXH3_{value}  {os.path.basename(path)}\n".encode()]})
+    write_files({sidecar_of(path): [sidecar_line(path, value)]})
 
 
 def is_valid(path):

@@ -96,8 +96,8 @@ static size_t scratch_bytes(const Bert *m, size_t N, size_t M) {
   const size_t C = c->channels, H = c->hidden, B = m->shape.B, labels = bert_labels(m);
   // A batch has as many rows and sequences as this one, or fewer.
   const OpsSequences most = {B, m->shape.T, N, NULL, NULL, NULL};
-  size_t bytes = attention_forward_scratch(&most, C, c->num_heads);
-  bytes = larger_size(bytes, attention_backward_scratch(&most, C, c->num_heads));
+  size_t bytes = attention_forward_scratch(&most, C, c->num_heads, 0, m->type);
+  bytes = larger_size(bytes, attention_backward_scratch(&most, C, c->num_heads, 0, m->type));
   bytes = larger_size(bytes, embedding_backward_scratch(N, C, c->padded_vocab_size));
   bytes = larger_size(bytes, embedding_backward_scratch(N, C, c->max_positions));
   bytes = larger_size(bytes, embedding_backward_scratch(N, C, c->type_vocab));

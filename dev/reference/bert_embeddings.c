@@ -48,7 +48,7 @@ static void forward(const Model *m, const BertBatch *b, float *x) {
   float *qkv = allocate(N * 3 * C), *att = allocate(N * C), *y = allocate(N * C), *res = allocate(N * C);
   float *pre = allocate(N * H), *fc = allocate(N * H), *lse = allocate(N * NH), *mean = allocate(N),
         *rstd = allocate(N);
-  void *scratch = zero_malloc(attention_forward_scratch(&b->parts, C, NH), ZERO_MEM_ACTIVATIONS);
+  void *scratch = zero_malloc(attention_forward_scratch(&b->parts, C, NH, 0, ZERO_F32), ZERO_MEM_ACTIVATIONS);
   embeddings_forward(y, b->tokens, b->positions, b->types, m->tensors[BERT_WTE], m->tensors[BERT_WPE],
                      m->tensors[BERT_WTYPE], N, C, ZERO_F32, NULL);
   layernorm_forward(x, mean, rstd, y, m->tensors[BERT_LNEW], m->tensors[BERT_LNEB], N, C, EPSILON, ZERO_F32, NULL);
