@@ -311,8 +311,8 @@ static void gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t 
   const GPT2Config *c = &m->config;
   const void *embeddings = gpt2_trunk(m, tokens, B, T);
   OpsGrad none = {NULL, ZERO_F32, 0};
-  lm_head_loss(m->losses, NULL, none, none, logits, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL, targets, 0.0f,
-               B * T, c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
+  lm_head_loss(m->losses, NULL, none, none, logits, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL, targets,
+               0.0f, B * T, c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
   zero_release(m->engine, 0);
 }
 
@@ -544,6 +544,10 @@ static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
   if (s->options.export_to) gpt2_export_check(s->options.export_to, errors);
+  if (s->options.dropout > 0.0 || s->options.attention_dropout > 0.0) {
+    zero_errors_add(errors,
+                    "--dropout, --attention-dropout: GPT-2 is trained without dropout; leave them away or give 0");
+  }
   return weights;
 }
 
