@@ -21,7 +21,7 @@ CFLAGS = -std=gnu11 -Wall -Wextra -Werror $(OPT) -g -march=$(ARCH) -mprefer-vect
          -fno-math-errno -fopenmp -MMD -MP -I. $(MPI_CFLAGS) $(EXTRA)
 LDLIBS = $(MPI_LIBS) -ldnnl -lxxhash -lcjson -lm -fopenmp $(EXTRA)
 
-PROGRAMS  := train_gpt2 test_gpt2 test_bert
+PROGRAMS  := train_gpt2 train_bert test_gpt2 test_bert
 ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(if $(WITH_MPI),,$(MPI_SOURCES)),$(wildcard zero/*.c)))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
@@ -36,10 +36,10 @@ all: $(PROGRAMS)
 help:
 	@echo 'make demo        install what is missing, train a small GPT-2 on the King James Bible with 4 ranks'
 	@echo 'make             build $(PROGRAMS)'
-	@echo 'make train_gpt2cu test_gpt2cu test_bertcu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
+	@echo 'make train_gpt2cu train_bertcu test_gpt2cu test_bertcu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
 	@echo '     … USE_MPI=0              without MPI, train_gpt2 and train_gpt2cu: ranks start by -pi tcp or fs'
 	@echo '     … USE_CUDNN=1            attention through cuDNN (CUDNN_PATH: where it is)'
-	@echo 'make train_gpt2emu test_gpt2emu test_bertemu   the same sources on dev/cudaemu: slow, for tests'
+	@echo 'make train_gpt2emu train_bertemu test_gpt2emu test_bertemu   the same sources on dev/cudaemu: slow, for tests'
 	@echo 'make deps        install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make test        build everything and run the tests, under 15 minutes'
 	@echo 'make test-long   the full matrices'
@@ -148,7 +148,7 @@ $(BUILD)/cuda-choice: FORCE
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
 .PHONY: FORCE
 FORCE:
-train_gpt2cu test_gpt2cu test_bertcu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice $(BUILD)/mpi-choice | $(NCCL_NOTE)
+train_gpt2cu train_bertcu test_gpt2cu test_bertcu: %cu: $(CUDA_BUILD)/%.o $(CUDA_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o $(BUILD)/cuda-choice $(BUILD)/mpi-choice | $(NCCL_NOTE)
 	@echo 'link $@'
 	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 # Whether cuDNN takes our graphs, on GPUs that need not be there: dev/test/test_cudnn.sh.
@@ -177,7 +177,7 @@ $(CUDA_BUILD)/%.o: %.c Makefile
 EMU_FLAGS = -std=c++17 -g -march=$(ARCH) -DZERO_CUDA -DZERO_CUDA_EMULATOR -Idev/cudaemu/include -I. -fno-strict-aliasing \
             -Wall -Wextra -Werror -Wno-unknown-pragmas -MMD -MP $(MPI_CFLAGS)
 EMU_OBJS := $(patsubst %.cc,$(BUILD)/emu/%.o,$(wildcard dev/cudaemu/*.cc)) $(patsubst %.cu,$(BUILD)/emu/%.o,$(CUDA_SOURCES) $(NCCL_SOURCES))
-train_gpt2emu test_gpt2emu test_bertemu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
+train_gpt2emu train_bertemu test_gpt2emu test_bertemu: %emu: $(BUILD)/emu/%.o $(EMU_OBJS) $(HOST_OBJS) $(BUILD)/dev/test/fixture.o
 	@echo 'link $@'
 	$(QUIET)$(CXX) $^ -o $@ $(MPI_LIBS) -lxxhash -lcjson -lm -ldl -fopenmp
 # Planted misuse of NCCL.
@@ -276,6 +276,6 @@ install: train_gpt2
 	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu test_bertcu train_gpt2emu test_gpt2emu test_bertemu bert_embeddings
+	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu test_bertcu train_gpt2emu test_gpt2emu train_bertcu train_bertemu test_bertemu bert_embeddings
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -638,7 +638,7 @@ static void start_run(Run *r, GPT2Weights *weights) {
   } else {
     gpt2_init(&r->model, (uint64_t)s->options.seed);
   }
-  TrainerCalls calls = {forward_backward, print_validation, sample, write_bin, data_seconds, r};
+  TrainerCalls calls = {forward_backward, print_validation, sample, "model.bin", write_bin, data_seconds, r};
   t->calls = calls;
   trainer_start(t, TRAINER_PEAK_SIDE, s->B * s->T, r->config.channels, 4 * r->config.channels);
 }

@@ -23,11 +23,11 @@ extern "C" {
 // weights, and before the classifier.
 typedef struct {
   double hidden, attention, classifier;
-} BertDropout;
+} BertDropoutRates;
 
 // What a folder says besides the shape and the weights.
 typedef struct {
-  BertDropout dropout;
+  BertDropoutRates dropout;
   BertLines labels; // names of the classes of a BertForSequenceClassification, one for regression; else none
 } BertAbout;
 

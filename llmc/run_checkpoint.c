@@ -9,7 +9,6 @@
 #include "checkpoint_dir.h"
 
 static const char STATE_FILE[] = "state.zero";
-static const char MODEL_FILE[] = "model.bin";
 enum { PROBLEM_BYTES = 8192 };
 
 // Did something go wrong on any rank? Collective.
@@ -19,7 +18,7 @@ static int on_any_rank(ZeroEngine *engine, int wrong) {
 }
 
 void run_checkpoint_save(ZeroEngine *engine, ZeroComm *comm, const Options *o, const Progress *progress,
-                         WriteModel *write, void *ctx) {
+                         const char *model_file, WriteModel *write, void *ctx) {
   const int main_rank = comm->rank == 0;
   const size_t step = (size_t)progress->step;
   char path[CHECKPOINT_PATH], problem[PROBLEM_BYTES] = "";
@@ -29,7 +28,7 @@ void run_checkpoint_save(ZeroEngine *engine, ZeroComm *comm, const Options *o, c
     wrong = zero_save(engine, path, progress, sizeof *progress) != 0;
     if (wrong) snprintf(problem, sizeof problem, "see above");
     if (!wrong) {
-      checkpoint_tmp_path(path, o->out, step, MODEL_FILE);
+      checkpoint_tmp_path(path, o->out, step, model_file);
       wrong = write(ctx, main_rank ? path : NULL, problem, sizeof problem) != 0;
     }
     if (main_rank) {

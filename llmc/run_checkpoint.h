@@ -1,4 +1,5 @@
-// A run's checkpoints: DIR/step_00000020/ with state.zero (the engine's state and the run's progress) and model.bin.
+// A run's checkpoints: DIR/step_00000020/ with state.zero (the engine's state and the run's progress) and the
+// model in a format of its own.
 //
 // All ranks make these calls; the folders are made by rank 0 (checkpoint_dir.h).
 #ifndef LLMC_RUN_CHECKPOINT_H
@@ -28,10 +29,10 @@ typedef struct {
 // `problem` on the writing rank.
 typedef int WriteModel(void *ctx, const char *path, char *problem, size_t problem_bytes);
 
-// Saves after progress->step steps into o->out and prunes by -nk and -nm. A checkpoint that cannot be written is said
-// on rank 0 and given up: training goes on.
-void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progress *progress, WriteModel *write,
-                         void *ctx);
+// Saves after progress->step steps into o->out, the model as model_file, and prunes by -nk and -nm. A checkpoint that
+// cannot be written is said on rank 0 and given up: training goes on.
+void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progress *progress, const char *model_file,
+                         WriteModel *write, void *ctx);
 // Goes on from the newest checkpoint in o->out that is whole: the engine's state and *progress are its own. Where the
 // newest is damaged, older ones are tried, with a note. No checkpoint at all: a note, and everything stays as it is.
 // Rank 0 says which checkpoints there are. Returns 1 if there was one, else 0. Ends all ranks with exit code 1 if

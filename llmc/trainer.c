@@ -156,7 +156,7 @@ void trainer_run(Trainer *t) {
         o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
     t->progress.step = step + 1;
     if (due) {
-      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->calls.write_model, t->calls.run);
+      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->calls.model_file, t->calls.write_model, t->calls.run);
     }
     if (stop) break;
   }

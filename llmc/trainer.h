@@ -36,7 +36,8 @@ typedef struct {
   // Prints and logs the validation loss after `step` steps.
   void (*validate)(void *run, size_t step);
   void (*sample)(void *run);               // NULL: this model draws no samples
-  WriteModel *write_model;                 // its ctx is `run`
+  const char *model_file;                  // name of the model in a checkpoint
+  WriteModel *write_model;                 // writes it; its ctx is `run`
   double (*data_seconds)(const void *run); // that reading the training data took so far
   void *run;
 } TrainerCalls;

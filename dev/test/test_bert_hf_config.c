@@ -207,7 +207,7 @@ static void test_dropout(void **state) {
   (void)state;
   static const struct {
     const char *text;
-    BertDropout expected;
+    BertDropoutRates expected;
   } cases[] = {
       {"{\"model_type\": \"bert\", " SIZES "}", {0.1, 0.1, 0.1}}, // transformers' defaults
       {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0.25}", {0.25, 0.1, 0.25}},

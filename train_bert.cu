@@ -1,0 +1,423 @@
+// BERT training with ZeRO, on one rank or many: masked-LM pretraining, with next-sentence prediction or without, and
+// fine-tuning to classes or numbers. Read it from top to bottom: one training step, validation, the start, files,
+// main.
+//
+// The model is llmc/bert_model.h, the loop around the steps llmc/trainer.h, the sharding zero/zero.h. It is written
+// in the common subset of C and C++, so that one source serves the CPU and nvcc.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "llmc/bert_export.h"
+#include "llmc/bert_model.h"
+#include "llmc/bert_weights.h"
+#include "llmc/metrics.h"
+#include "llmc/predictions.h"
+#include "llmc/stop.h"
+#include "llmc/trainer.h"
+#include "zero/zero.h"
+
+typedef struct {
+  Trainer trainer;
+  BertConfig config;
+  Bert model;
+  BertAbout about; // dropout and names of the classes, for the folder that is written
+  char *vocab;     // path of the tokenizer's vocabulary, or NULL
+  BertBatches *train, *val;
+  double *figures; // (FIGURES, micro_steps) of this rank's micro-batches
+} Run;
+
+// What is known of a micro-batch, summed over all ranks in global order.
+enum { MASKED_LOSS, LABEL_LOSS, TARGETS, SAMPLES, TOKENS, FLOPS, MASKED_RIGHT, FIGURES };
+
+static size_t min_size(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+static int main_rank(const Run *r) {
+  return trainer_main_rank(&r->trainer);
+}
+
+static int predicts_masked(const Run *r) {
+  return r->config.num_labels == 0;
+}
+
+// ----------------------------------------------------------------------------
+// A training step
+
+// Forward and backward: 6 for each weight and row that meet, 12 C for each pair of
+// positions of a sample; the head at the masked rows alone. Look-ups of embeddings cost none.
+static double batch_flops(const Run *r, const BertBatch *batch) {
+  const BertConfig *c = &r->config;
+  const double C = (double)c->channels, block = 4.0 * C * C + 2.0 * C * (double)c->hidden, L = (double)c->num_layers;
+  double pairs = 0.0;
+  for (size_t b = 0; b < batch->real; b++) pairs += (double)batch->parts.lengths[b] * (double)batch->parts.lengths[b];
+  double flops = 6.0 * L * block * (double)batch->tokens_used + 12.0 * L * C * pairs;
+  if (predicts_masked(r)) flops += 6.0 * (C * C + C * (double)c->vocab_size) * (double)batch->targets;
+  return flops;
+}
+
+// values: (FIGURES, n), this rank's column k.
+static void note_batch(const Run *r, double *values, size_t n, size_t k, const BertBatch *batch, BertLoss loss) {
+  values[MASKED_LOSS * n + k] = loss.masked;
+  values[LABEL_LOSS * n + k] = loss.labels;
+  values[TARGETS * n + k] = (double)batch->targets;
+  values[SAMPLES * n + k] = (double)batch->real;
+  values[TOKENS * n + k] = (double)batch->tokens_used;
+  values[FLOPS * n + k] = batch_flops(r, batch);
+}
+
+static double sum_of(const Run *r, const double *values, size_t n, int figure) {
+  return zero_sum_ordered(r->model.engine, values + (size_t)figure * n, (int)n);
+}
+
+// The mean over the masked tokens plus, where labels are predicted, the mean over the samples.
+static double mean_loss(const Run *r, const double *values, size_t n) {
+  double loss = 0.0;
+  if (predicts_masked(r)) loss += sum_of(r, values, n, MASKED_LOSS) / sum_of(r, values, n, TARGETS);
+  if (!predicts_masked(r) || r->config.nsp) loss += sum_of(r, values, n, LABEL_LOSS) / sum_of(r, values, n, SAMPLES);
+  return loss;
+}
+
+// micro_steps micro-batches of every rank. Global micro-batch k * ranks + rank takes its samples from the step's
+// share of the data. How many tokens are masked in the whole global batch must be known before the first backward.
+static TrainerWork forward_backward(void *run, size_t step) {
+  Run *r = (Run *)run;
+  const Setup *s = &r->trainer.setup;
+  const size_t ranks = (size_t)s->comm->size, n = s->micro_steps,
+               first = s->options.overfit ? 0 : step * s->sequences;
+  BertCounts counts = {0, s->sequences};
+  if (predicts_masked(r)) {
+    for (size_t k = 0; k < n; k++) {
+      const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
+      r->figures[TARGETS * n + k] = (double)bert_batches_train_targets(r->train, first + in_step);
+    }
+    counts.targets = (size_t)sum_of(r, r->figures, n, TARGETS);
+  }
+  for (size_t k = 0; k < n; k++) {
+    const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
+    const BertBatch *batch = bert_batches_train(r->train, first + in_step, in_step);
+    zero_micro_begin(r->model.engine, (int)k, k + 1 == n);
+    note_batch(r, r->figures, n, k, batch, bert_forward_backward(&r->model, batch, counts, step));
+  }
+  TrainerWork work;
+  work.loss = mean_loss(r, r->figures, n);
+  work.tokens = sum_of(r, r->figures, n, TOKENS);
+  work.flops = sum_of(r, r->figures, n, FLOPS);
+  return work;
+}
+
+// ----------------------------------------------------------------------------
+// Validation, in file order. All ranks run the same number of micro-batches; samples past the end count for nothing.
+
+static void add_predictions(const Run *r, Predictions *predictions, const BertBatch *batch, const BertOutputs *out) {
+  for (size_t b = 0; b < batch->real; b++) {
+    if (r->config.num_labels == 1) {
+      predictions_add(predictions, batch->numbers[b], (double)out->label_logits[b], (double)batch->label_values[b]);
+    } else {
+      predictions_add(predictions, batch->numbers[b], (double)out->label_best[b], (double)batch->label_classes[b]);
+    }
+  }
+}
+
+static double count_right(const BertBatch *batch, const int *best) {
+  double right = 0.0;
+  for (size_t i = 0; i < batch->M; i++) {
+    right += batch->masked_targets[i] != OPS_IGNORE && batch->masked_targets[i] == best[i];
+  }
+  return right;
+}
+
+static void print_labels(const Run *r, const Predictions *predictions, size_t samples) {
+  const double *predicted = predictions_predicted(predictions), *labels = predictions_labels(predictions);
+  const double percent = 100.0;
+  if (r->config.num_labels == 1) {
+    const MetricsRegression m = metrics_regression(predicted, labels, samples);
+    printf(" | Pearson %.4f | Spearman %.4f", m.pearson, m.spearman);
+    return;
+  }
+  const size_t classes = r->config.nsp ? (size_t)BERT_NSP_LABELS : r->config.num_labels;
+  const MetricsClasses m = metrics_classes(predicted, labels, samples, classes);
+  printf(" | %s %.2f %% | F1 %.4f | Matthews %.4f", r->config.nsp ? "next sentence right" : "accuracy",
+         percent * m.accuracy, m.f1, m.matthews);
+}
+
+static void validate(void *run, size_t step) {
+  Run *r = (Run *)run;
+  const Setup *s = &r->trainer.setup;
+  const size_t ranks = (size_t)s->comm->size, all = setup_val_sequences(s);
+  const int labels = !predicts_masked(r) || r->config.nsp;
+  size_t micro_batches = (all + s->B - 1) / s->B;
+  if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
+  const size_t samples = min_size(all, micro_batches * s->B), rounds = (micro_batches + ranks - 1) / ranks;
+  double *values = (double *)zero_malloc(FIGURES * rounds * sizeof(double), ZERO_MEM_OTHER); // (FIGURES, rounds)
+  const size_t masked = bert_batch_max_masked(&r->model.shape);
+  int *best = (int *)zero_malloc((masked + s->B) * sizeof(int), ZERO_MEM_OTHER); // (M), (B)
+  float *numbers = (float *)zero_malloc(s->B * sizeof(float), ZERO_MEM_OTHER);
+  BertOutputs out = {NULL, NULL, NULL, NULL, NULL};
+  if (predicts_masked(r)) out.masked_best = best;
+  if (labels && r->config.num_labels == 1) out.label_logits = numbers;
+  if (labels && r->config.num_labels != 1) out.label_best = best + masked;
+  Predictions *predictions = labels ? predictions_create(samples) : NULL;
+  for (size_t k = 0; k < rounds; k++) {
+    const BertBatch *batch = bert_batches_validate(r->val, (k * ranks + (size_t)s->comm->rank) * s->B, samples);
+    note_batch(r, values, rounds, k, batch, bert_forward(&r->model, batch, &out));
+    values[MASKED_RIGHT * rounds + k] = predicts_masked(r) ? count_right(batch, best) : 0.0;
+    if (labels) add_predictions(r, predictions, batch, &out);
+  }
+  const double loss = mean_loss(r, values, rounds), targets = sum_of(r, values, rounds, TARGETS);
+  const double masked_loss = sum_of(r, values, rounds, MASKED_LOSS), right = sum_of(r, values, rounds, MASKED_RIGHT);
+  if (labels) predictions_gather(predictions, s->comm);
+  if (main_rank(r)) {
+    const double percent = 100.0;
+    printf("val loss %.6f", loss);
+    if (predicts_masked(r)) {
+      printf(" | masked right %.2f %% | perplexity %.2f", percent * right / targets,
+             metrics_perplexity(masked_loss / targets));
+    }
+    if (labels) print_labels(r, predictions, samples);
+    printf(" | %zu samples\n", samples);
+    fflush(stdout);
+    logger_val(r->trainer.log, step, loss);
+  }
+  if (labels) predictions_free(predictions);
+  zero_free(numbers);
+  zero_free(best);
+  zero_free(values);
+}
+
+static double data_seconds(const void *run) {
+  return sample_loader_seconds(((const Run *)run)->trainer.setup.train_samples);
+}
+
+// ----------------------------------------------------------------------------
+// Start-up: every problem is collected before anything is written.
+
+static size_t checkpoint_bytes(const Run *r) {
+  const size_t state = 3 * sizeof(float); // weights and moments
+  return bert_num_parameters(&r->config) * (state + zero_type_size(r->trainer.setup.zero.type));
+}
+
+// Dropout as the flags say, else as the folder does.
+static void settle_dropout(Run *r, const BertAbout *folder) {
+  Setup *s = &r->trainer.setup;
+  Options *o = &s->options;
+  const int classifier = options_given(&s->table, "--classifier-dropout");
+  if (folder) {
+    if (!options_given(&s->table, "--dropout")) o->dropout = folder->dropout.hidden;
+    if (!options_given(&s->table, "--attention-dropout")) o->attention_dropout = folder->dropout.attention;
+    if (!classifier) o->classifier_dropout = folder->dropout.classifier;
+  }
+  if (!folder && !classifier) o->classifier_dropout = o->dropout;
+  r->about.dropout.hidden = o->dropout;
+  r->about.dropout.attention = o->attention_dropout;
+  r->about.dropout.classifier = o->classifier_dropout;
+}
+
+// What goes along with the model: the tokenizer's vocabulary, beside the samples or in the folder, and class names.
+static void find_texts(Run *r, const BertWeights *weights, ZeroErrors *errors) {
+  const Options *o = &r->trainer.setup.options;
+  const char *samples = o->train ? o->train : o->val;
+  r->vocab = samples ? bert_text_beside(samples, ".vocab.txt") : NULL;
+  const char *folders = weights ? bert_weights_vocab(weights) : NULL;
+  if (!r->vocab && folders) { // the weights are closed once they are loaded
+    r->vocab = (char *)zero_malloc(strlen(folders) + 1, ZERO_MEM_OTHER);
+    memcpy(r->vocab, folders, strlen(folders) + 1);
+  }
+  if (r->config.num_labels < 2) return;
+  char *labels = samples ? bert_text_beside(samples, ".labels.txt") : NULL;
+  if (labels) {
+    bert_lines_read(labels, "-i", &r->about.labels, errors);
+    zero_free(labels);
+  } else if (weights && bert_weights_about(weights)->labels.count == r->config.num_labels) {
+    r->about.labels = bert_lines_copy(&bert_weights_about(weights)->labels);
+  }
+  if (r->about.labels.count > 0 && r->about.labels.count != r->config.num_labels) {
+    zero_errors_add(errors, "-i: the file of labels beside %s names %zu classes, the samples have %zu", samples,
+                    r->about.labels.count, r->config.num_labels);
+  }
+}
+
+// errors is empty at first. Returns the open weights, if -e names a folder of them.
+static BertWeights *check_run(Run *r, ZeroErrors *errors) {
+  Setup *s = &r->trainer.setup;
+  const Options *o = &s->options;
+  BertWeights *weights = bert_weights_open(o->model, &r->config, errors);
+  const int model_errors = errors->count;
+  setup_check_config(s, errors);
+  if (o->recompute > BERT_RECOMPUTE_GELU && options_given(&s->table, "-r")) {
+    zero_errors_add(errors, "-r: found %lld; a BERT keeps what its LayerNorms give, so -r 1 is the most",
+                    (long long)o->recompute);
+  }
+  if (errors->count == 0) { // a batch from a broken file, data for a broken model would only confuse
+    setup_check_batch(s, r->config.max_positions, errors);
+    setup_check_samples(s, r->config.vocab_size, errors);
+  }
+  if (errors->count == 0) {
+    r->config.num_labels = strcmp(o->task, "classify") == 0 ? setup_samples_info(s).num_labels : 0;
+    r->config.nsp = (int)o->nsp;
+    if (weights) bert_weights_choose(weights, &r->config, errors);
+    settle_dropout(r, weights ? bert_weights_about(weights) : NULL);
+    find_texts(r, weights, errors);
+  }
+  setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
+  if (o->export_to && errors->count == 0) bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
+  return weights;
+}
+
+static void print_run(const Run *r, const BertWeights *weights) {
+  const Setup *s = &r->trainer.setup;
+  const BertConfig *c = &r->config;
+  const BertDropoutRates *d = &r->about.dropout;
+  printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
+         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
+         s->sequences, s->B, s->micro_steps, s->comm->size);
+  printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
+         c->num_layers, c->num_heads, c->channels, c->max_positions, c->vocab_size, c->padded_vocab_size,
+         bert_num_parameters(c));
+  printf("task: ");
+  if (predicts_masked(r)) {
+    printf("masked tokens, %g of all%s", s->options.mask_probability, c->nsp ? ", and next sentences" : "");
+  } else if (c->num_labels == 1) {
+    printf("a number");
+  } else {
+    printf("%zu classes", c->num_labels);
+  }
+  printf(" | %s | dropout %g, attention %g", s->options.packed ? "packed" : "padded", d->hidden, d->attention);
+  if (!predicts_masked(r)) printf(", classifier %g", d->classifier);
+  printf("\n");
+  setup_print(s, c->vocab_size);
+  char note[BERT_NOTE_BYTES];
+  for (int kind = 0; weights && kind < BERT_NUM_NOTES; kind++) {
+    if (*bert_weights_note(weights, (BertNote)kind, note)) printf("note: -e %s: %s\n", s->options.model, note);
+  }
+  fflush(stdout);
+}
+
+typedef struct {
+  const Run *run;
+  const BertWeights *weights;
+} Source;
+
+// A tensor of the folder, or new values where it has none.
+static void weights_or_new(void *ctx, BertTensor t, size_t layer, size_t first, size_t count, float *out) {
+  const Source *source = (const Source *)ctx;
+  if (bert_weights_has(source->weights, t)) {
+    bert_weights_read(source->weights, t, layer, first, count, out);
+  } else {
+    const uint64_t seed = (uint64_t)source->run->trainer.setup.options.seed;
+    bert_initial(&source->run->config, seed, t, layer, first, count, out);
+  }
+}
+
+// ----------------------------------------------------------------------------
+// The model as files
+
+static void read_for_file(void *ctx, BertTensor t, size_t layer, float *out) {
+  bert_read((Bert *)ctx, ZERO_MASTER, t, layer, out);
+}
+
+static int write_tensors(void *run, const char *path, char *problem, size_t problem_bytes) {
+  Run *r = (Run *)run;
+  return bert_hf_write_tensors(path, &r->config, r->model.type, read_for_file, &r->model, problem, problem_bytes);
+}
+
+// --export. Training is over: a model that cannot be written is an error.
+static void export_model(Run *r) {
+  const char *path = r->trainer.setup.options.export_to;
+  enum { PROBLEM_BYTES = 8192 };
+  char problem[PROBLEM_BYTES];
+  if (bert_export(path, main_rank(r), &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model,
+                  problem, sizeof problem) != 0) {
+    zero_fatal("--export %s: %s", path, problem);
+  }
+  if (main_rank(r)) printf("exported to %s\n", path);
+}
+
+static void make_export_folder(const Run *r) {
+  ZeroErrors errors = {NULL, 0};
+  const char *path = r->trainer.setup.options.export_to;
+  if (path && main_rank(r)) bert_export_make(path, &errors);
+  zero_errors_check(&errors, r->trainer.setup.comm);
+}
+
+// ----------------------------------------------------------------------------
+// The run
+
+static void start_run(Run *r, BertWeights *weights) {
+  Trainer *t = &r->trainer;
+  const Setup *s = &t->setup;
+  const Options *o = &s->options;
+  trainer_begin(t, setup_train_sequences(s));
+  const BertBatchShape shape = {s->B, s->T, (int)o->packed, predicts_masked(r), o->mask_probability};
+  const BertDropout dropout = {(float)o->dropout, (float)o->attention_dropout, (float)o->classifier_dropout,
+                               (uint64_t)o->seed};
+  const int recompute = o->recompute > BERT_RECOMPUTE_GELU ? BERT_RECOMPUTE_GELU : (int)o->recompute;
+  if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
+  if (s->val_samples) r->val = bert_batches_create(s->val_samples, shape);
+  r->figures = (double *)zero_malloc(FIGURES * s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
+  bert_create(&r->model, &r->config, &shape, &dropout, recompute, &s->zero, s->comm, t->device);
+  t->engine = r->model.engine;
+  setup_make_output(s);
+  make_export_folder(r);
+  if (main_rank(r)) print_run(r, weights); // after the engine has settled which transport it uses
+  if (weights) {
+    Source source = {r, weights};
+    bert_load(&r->model, weights_or_new, &source);
+    bert_weights_close(weights);
+  } else {
+    bert_init(&r->model, (uint64_t)o->seed);
+  }
+  TrainerCalls calls = {forward_backward, validate, NULL, "model.safetensors", write_tensors, data_seconds, r};
+  t->calls = calls;
+  trainer_start(t, TRAINER_PEAK_SIDE, s->B * s->T, r->config.channels, r->config.hidden);
+}
+
+static void end_run(Run *r) {
+  trainer_end(&r->trainer);
+  bert_destroy(&r->model);
+  if (r->train) bert_batches_free(r->train);
+  if (r->val) bert_batches_free(r->val);
+  bert_lines_free(&r->about.labels);
+  zero_free(r->vocab);
+  zero_free(r->figures);
+  setup_free(&r->trainer.setup);
+}
+
+// The device that this program was built for.
+static ZeroDevice *open_device(ZeroComm *comm) {
+#ifdef ZERO_CUDA
+  return zero_device_cuda(comm);
+#else
+  (void)comm;
+  return zero_device_cpu();
+#endif
+}
+
+int main(int argc, char **argv) {
+  Run run;
+  ZeroErrors errors = {NULL, 0};
+  BertWeights *weights = NULL;
+  memset(&run, 0, sizeof run);
+  Trainer *trainer = &run.trainer;
+  Setup *setup = &trainer->setup;
+  setup_parse(setup, OPTIONS_BERT, argc, argv, &errors);
+  if (setup_help(setup, "train_bert", "trains a BERT with ZeRO.")) {
+    zero_comm_destroy(setup->comm);
+    return ZERO_EXIT_OK;
+  }
+  trainer->device = open_device(setup->comm); // a machine without it is told so first
+  if (errors.count == 0) weights = check_run(&run, &errors);
+  zero_errors_check(&errors, setup->comm);
+  setup_print_notices(setup, argc, argv);
+  setup_finish(setup);
+  stop_catch_signals();
+  start_run(&run, weights);
+  trainer_run(trainer);
+  if (setup->options.export_to) export_model(&run);
+  end_run(&run);
+  zero_comm_destroy(setup->comm);
+  zero_device_destroy(trainer->device);
+  return ZERO_EXIT_OK;
+}
