@@ -239,6 +239,17 @@ static void find_texts(Run *r, const BertWeights *weights, ZeroErrors *errors) {
   }
 }
 
+// How many classes: as the samples have them or, where none are read, as the folder names them.
+static void settle_labels(Run *r, const BertWeights *weights, ZeroErrors *errors) {
+  const Setup *s = &r->trainer.setup;
+  r->config.num_labels = setup_samples_info(s).num_labels;
+  if (r->config.num_labels > 0) return;
+  if (weights) r->config.num_labels = bert_weights_about(weights)->labels.count;
+  if (r->config.num_labels > 0) return;
+  zero_errors_add(errors, "--task classify: neither samples nor -e %s say how many classes there are; give -i or -j",
+                  s->options.model);
+}
+
 // errors is empty at first. Returns the open weights, if -e names a folder of them.
 static BertWeights *check_run(Run *r, ZeroErrors *errors) {
   Setup *s = &r->trainer.setup;
@@ -255,7 +266,7 @@ static BertWeights *check_run(Run *r, ZeroErrors *errors) {
     setup_check_samples(s, r->config.vocab_size, errors);
   }
   if (errors->count == 0) {
-    r->config.num_labels = strcmp(o->task, "classify") == 0 ? setup_samples_info(s).num_labels : 0;
+    if (strcmp(o->task, "classify") == 0) settle_labels(r, weights, errors);
     r->config.nsp = (int)o->nsp;
     if (weights) bert_weights_choose(weights, &r->config, errors);
     settle_dropout(r, weights ? bert_weights_about(weights) : NULL);

@@ -48,7 +48,7 @@ there_and_back() {
     i=$((i + 1))
   done < "$fixtures/bert_hf_losses.txt"
   is "folders" $i 4 && is "files left over" "$(find . -name '*.tmp' | wc -l)" 0 &&
-    has "labels" "$(tr -d '\t\n' < there_1/config.json)" '"id2label":{"0":"a class","1":"another","2":"a third"}'
+    has "labels" "$(tr -d '\t\n' < there_2/config.json)" '"id2label":{"0":"a class","1":"another","2":"a third"}'
 }
 
 # trained NAME KIND TYPE: a folder that was trained and exported in that type.
