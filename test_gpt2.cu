@@ -465,6 +465,7 @@ int main(int argc, char **argv) {
   memset(&test, 0, sizeof test);
   test.stage = argc > 1 ? atoi(argv[1]) : 0;
   test.recompute = argc > 2 ? atoi(argv[2]) : RECOMPUTE_GELU;
+  test.steps = 1;
   test.comm = zero_comm_create(NULL);
   test.device = open_device(test.comm);
   check_fixture(&test, "gpt2_a", 2, 16);

@@ -115,7 +115,7 @@ run_build() {
   local arch start=$SECONDS
   command -v nvcc > /dev/null || { say "build" "left out: nvcc not found" && return; }
   arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
-  check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu \
+  check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu test_bertcu \
     $cuda_build/test_ops $cuda_build/test_ops_bert $cuda_build/test_ops_attention $cuda_build/test_device
   say "seconds to build" "$((SECONDS - start))"
 }
@@ -135,6 +135,10 @@ run_parity() { # PyTorch's fixtures
   [ ${#attentions[@]} -eq 1 ] || check "test_gpt2cu, 1 rank, cudnn where it serves" ./test_gpt2cu
   for stage in 0 1 2 3; do
     check "test_gpt2cu, 2 ranks, stage $stage" env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2cu $stage
+  done
+  check "test_bertcu, 1 rank" ./test_bertcu
+  for stage in 0 3; do
+    check "test_bertcu, 2 ranks, stage $stage" env ZERO_COMM=mpi scripts/run.sh 2 ./test_bertcu $stage
   done
 }
 

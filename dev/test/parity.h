@@ -27,7 +27,8 @@ enum { STEPS = 20, NAME_LENGTH = 256 };
 enum { HALF_LARGE = 1000 };
 
 typedef struct {
-  int stage, recompute, passed, failed, skipped;
+  int stage, recompute, steps; // steps: are the 20 steps to be run?
+  int passed, failed, skipped;
   ZeroComm *comm;
   ZeroDevice *device;
 } Test;

@@ -75,9 +75,14 @@ done
 
 suite test_gpt2 ./test_gpt2
 for recompute in 0 2; do suite "test_gpt2 -r $recompute" ./test_gpt2 0 $recompute; done
+suite test_bert ./test_bert
+suite "test_bert -r 0" ./test_bert 0 0
 for stage in 0 1 2 3; do
   ranks "test_gpt2 stage $stage" shm 2 ./test_gpt2 $stage
   ranks "test_gpt2 stage $stage" mpi 4 ./test_gpt2 $stage
+  [ $stage = 0 ] || suite "test_bert stage $stage" ./test_bert $stage
+  ranks "test_bert stage $stage" shm 2 ./test_bert $stage
+  ranks "test_bert stage $stage" mpi 4 ./test_bert $stage
 done
 
 # A few of them under the sanitizers, everything in the long form.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The tests under ASan and UBSan; `make sanitize` builds them into $BUILD.
 #   BUILD=build-asan dev/test/run_sanitized.sh NAME…    these unit tests, on one rank
-#   BUILD=build-asan dev/test/run_sanitized.sh all      every unit test, test_gpt2, the ranks' tests on 2 ranks, and the
-#                                                       trainer: checkpoint, resume, all types
+#   BUILD=build-asan dev/test/run_sanitized.sh all      every unit test, test_gpt2, test_bert, the ranks' tests on 2 ranks,
+#                                                       and the trainer: checkpoint, resume, all types
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -53,12 +53,13 @@ fi
 token_file "$work/train.bin" 3000 80
 token_file "$work/val.bin" 400 80
 for program in "$build"/test_*; do
-  [ -x "$program" ] && [ "$(basename "$program")" != test_gpt2 ] || continue
+  [ -x "$program" ] && [[ "$(basename "$program")" != test_@(gpt2|bert) ]] || continue
   test_case "$(basename "$program")" unit_test "$(basename "$program")"
 done
 test_case "test_gpt2" clean "$build/test_gpt2"
+test_case "test_bert" clean "$build/test_bert"
 for comm in shm mpi; do
-  for name in test_comm test_engine test_checkpoint test_unit_order test_predictions test_gpt2; do
+  for name in test_comm test_engine test_checkpoint test_unit_order test_predictions test_gpt2 test_bert; do
     test_case "$name on 2 ranks, $comm" on_two_ranks $comm $name
   done
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The CUDA sources on the emulator (dev/cudaemu/): every operation against its double-precision reference, in four orders
-# of threads with the same bits in each; test_gpt2emu against PyTorch's fixtures; the trainer at several stages and ranks
+# of threads with the same bits in each; test_gpt2emu and test_bertemu against PyTorch's fixtures; the trainer at several stages and ranks
 # with the CPU's losses, on the demo's text with the demo's model too. With --long also: the operations under ASan and
 # UBSan, and at tiny shapes under the race check. With nvcc: the same sources are compiled for GPUs and linked. Nothing
 # here runs on a GPU.
@@ -205,15 +205,15 @@ launches() {
 no_gpu() {
   why="nvcc not found: nothing was compiled for a GPU"
   command -v nvcc > /dev/null || return 77
-  made train_gpt2cu test_gpt2cu || return 1
+  made train_gpt2cu test_gpt2cu test_bertcu || return 1
   why="this machine has a GPU" && ! nvidia-smi > /dev/null 2>&1 || return 77
-  for program in train_gpt2cu test_gpt2cu; do
+  for program in train_gpt2cu test_gpt2cu test_bertcu; do
     ./$program > "$work/log" 2>&1
     is "exit code of $program" $? 1 && has "output" "$(cat "$work/log")" "error: no GPU found: " || return 1
   done
 }
 
-test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu "$build/emu/test_ops" "$build/emu/test_ops_bert" \
+test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu test_bertemu "$build/emu/test_ops" "$build/emu/test_ops_bert" \
   "$build/emu/test_ops_attention" "$build/emu/test_device"
 run_operations test_ops test_ops_bert test_ops_attention test_device
 for name in test_ops test_ops_bert test_ops_attention test_device; do
@@ -224,6 +224,10 @@ for name in test_ops test_ops_bert test_ops_attention test_device; do
 done
 test_case "cuda: test_gpt2emu" parity ./test_gpt2emu
 test_case "cuda: test_gpt2emu on 2 ranks at stage 3" parity env ZERO_COMM=mpi scripts/run.sh 2 ./test_gpt2emu 3
+# One batch in each type; with --long the 20 steps too.
+steps=batch
+[ "$long" = --long ] && steps=
+test_case "cuda: test_bertemu" parity ./test_bertemu 0 1 $steps
 test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "1 0 delayed" "2 2 delayed" "4 3 delayed"
 test_case "cuda: no wait in a micro-step" waits "1 self 0 0 2" "2 nccl 1 0 8" "2 nccl 3 0 6"
 test_case "cuda: launches per block" launches --dtype bf16 --deterministic 0
