@@ -21,4 +21,11 @@ static inline int case_step(void) {
   return tiny ? 5 : 1;
 }
 
+// Of a shape with so many rows: where they are many because the CPU takes them in blocks, CUDA has nothing to show in
+// every case.
+static inline int case_step_of_rows(size_t rows) {
+  const size_t rows_of_a_block = 512;
+  return on_cuda() && rows > rows_of_a_block ? 5 : case_step();
+}
+
 #endif

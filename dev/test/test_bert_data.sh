@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Tests of the scripts in data/ that prepare data for BERT: prepare_bert.py, prepare_classify.py, verse_tasks.py,
-# bag_of_words.py. dev/test/check_samples.py reads what they write without any of their code.
+# bag_of_words.py. dev/test/check_samples.py reads what they write without any of their code. The last two only with --long.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
+long=${1:-}
 data="$root/data"
 python="$data/.venv/bin/python3"
 checker="$root/dev/test/check_samples.py"
@@ -415,7 +416,9 @@ test_case "bert data: cut to length" with_packages cut_to_length
 test_case "bert data: special words" with_packages special_words
 test_case "bert data: GLUE" with_packages glue_tasks
 test_case "bert data: bad tables" with_packages bad_tables
-test_case "bert data: verses" with_bible verses
-test_case "bert data: bag of words" with_bible bag_of_words
+if [ "$long" = --long ]; then
+  test_case "bert data: verses" with_bible verses
+  test_case "bert data: bag of words" with_bible bag_of_words
+fi
 
 finish

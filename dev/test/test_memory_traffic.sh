@@ -156,17 +156,13 @@ else
 2 shm 0 1 fp32 1
 2 shm 3 1 fp32 1
 2 mpi 1 3 fp32 1
-2 mpi 3 3 fp32 1
 4 shm 2 1 fp32 1
 4 mpi 0 1 fp32 1
 4 mpi 3 1 fp32 1
 2 shm 0 3 fp32 0
 2 mpi 1 3 fp32 0
-2 mpi 0 3 bf16 0
 2 shm 3 3 bf16 0
-2 shm 1 3 bf16 0
-2 shm 2 1 bf16 1
-4 mpi 1 1 bf16 1"
+2 shm 2 1 bf16 1"
   falls="2 shm 1 fp32 1
 4 mpi 1 fp32 1"
 fi
