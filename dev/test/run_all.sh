@@ -55,8 +55,8 @@ ranks() { # ranks NAME COMM NP PROGRAM ARGS…: a suite under mpirun
   suite "$name, $np ranks, $comm" env OMP_NUM_THREADS=1 ZERO_COMM="$comm" ZERO_START="$start" scripts/run.sh "$np" "$@"
 }
 
-# Scripts that prepare data keep one processor busy, or none: they run beside the programs.
-beside=(test_bert_data test_data test_datasets)
+# Scripts that build nothing in $build and leave processors idle run beside the others.
+beside=(test_bert_data test_data test_datasets test_recipes test_resume test_cudaemu)
 for name in "${beside[@]}"; do suite "$name" bash "dev/test/$name.sh" $long; done > "$logs/beside" &
 
 meeting=$(mktemp -d)
@@ -95,12 +95,12 @@ sanitized=(SANITIZED="test_ops_types test_partition test_engine test_config")
 [ -n "$long" ] && sanitized=()
 suite "ASan and UBSan" make --no-print-directory -j2 sanitize "${sanitized[@]}"
 
-wait
-cat "$logs/beside"
 for script in dev/test/test_*.sh; do
   name=$(basename "$script" .sh)
   [[ " ${beside[*]} " == *" $name "* ]] || suite "$name" bash "$script" $long
 done
+wait
+cat "$logs/beside"
 
 echo
 awk '{ passed += $1; failed += $2; skipped += $3 }
