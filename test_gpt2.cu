@@ -1,85 +1,15 @@
 // Parity of the whole GPT-2 with reference results: logits, loss, every gradient tensor, and 20 AdamW steps with
-// the moments and weights after them, against PyTorch in float64 (dev/fixtures, made by dev/reference); and llm.c's
-// debug state and published losses, where its files are at hand.
+// the moments and weights after them, and one batch under dropout with the same masks, against PyTorch in float64
+// (dev/fixtures, made by dev/reference); and llm.c's debug state and published losses, where its files are at hand.
 //
 //   ./test_gpt2 [STAGE [RECOMPUTE]]         one rank; RECOMPUTE: the trainer's -r, 1 if left out
 //   scripts/run.sh 4 ./test_gpt2 [STAGE …]  several: the runs with accumulation, shared out over the ranks
-#define TESTING
 #include <unistd.h>
 
-#include "train_gpt2.cu"
-
-#include "dev/test/fixture.h"
-#include "dev/test/parity.h"
+#include "dev/test/gpt2_passes.h"
 
 #define LLMC_BOUND 1e-2 // llm.c's own tolerance of its published losses
 enum { LLMC_STEPS = 10 };
-
-static size_t layers_of(const GPT2Config *c, GPT2Tensor t) {
-  return gpt2_tensor_in_block(t) ? c->num_layers : 1;
-}
-
-static size_t count_of(const GPT2Config *c, GPT2Tensor t) {
-  size_t rows, cols;
-  gpt2_tensor_shape(c, t, &rows, &cols);
-  return rows * cols;
-}
-
-static void read_tensor(GPT2 *m, ZeroKind kind, GPT2Tensor t, size_t layer, float *out) {
-  int unit = t < GPT2_LN1W ? 0 : t >= GPT2_LNFW ? m->final_unit : 1 + (int)layer;
-  zero_read(m->engine, kind, unit, (int)t - (int)first_tensor(m, unit), out);
-}
-
-// ---------------------------------------------------------------- models
-
-static void open_model(Test *test, GPT2 *m, const char *path, size_t B, size_t T, const ZeroConfig *zero) {
-  GPT2Config config;
-  ZeroErrors errors = {NULL, 0};
-  GPT2Weights *weights = gpt2_weights_open(path, &config, &errors);
-  zero_errors_check(&errors, test->comm);
-  gpt2_create(m, &config, B, T, test->recompute, zero, test->comm, test->device);
-  gpt2_load(m, weights);
-  gpt2_weights_close(weights);
-}
-
-// ---------------------------------------------------------------- micro-batches of the host
-
-static MicroBatches *new_batches(Test *test, size_t B, size_t T, size_t pending) {
-  return micro_batches_create(test->device, 2 * B * T, B * T, pending);
-}
-
-// inputs, targets (N) to the device: (2, N) there.
-static const int *send(MicroBatches *batches, const int *inputs, const int *targets, size_t N) {
-  int *host = micro_batches_fill(batches);
-  memcpy(host, inputs, N * sizeof(int));
-  memcpy(host + N, targets, N * sizeof(int));
-  return micro_batches_send(batches);
-}
-
-// The summed loss; logits (B*T, V) of the host.
-static double forward(GPT2 *m, MicroBatches *batches, const int *inputs, const int *targets, size_t B, size_t T,
-                      float *logits) {
-  ZeroDevice *device = m->device;
-  size_t N = B * T, bytes = N * m->config.vocab_size * sizeof(float);
-  float *result = (float *)device->alloc(device, bytes, ZERO_MEM_OTHER);
-  const int *sent = send(batches, inputs, targets, N);
-  gpt2_forward(m, sent, sent + N, B, T, result);
-  device->to_host(device, logits, result, bytes);
-  device->free(device, result);
-  double sum = 0.0;
-  micro_batches_take_losses(batches, m->losses, N, &sum);
-  micro_batches_finish(batches);
-  return sum;
-}
-
-// *sum, the summed loss, is known after micro_batches_finish.
-static void forward_backward(GPT2 *m, MicroBatches *batches, const int *inputs, const int *targets, size_t B,
-                             size_t T, size_t num_targets, double *sum) {
-  size_t N = B * T;
-  const int *sent = send(batches, inputs, targets, N);
-  gpt2_forward_backward(m, sent, sent + N, B, T, num_targets);
-  micro_batches_take_losses(batches, m->losses, N, sum);
-}
 
 // ---------------------------------------------------------------- one batch: logits, loss, gradients
 
@@ -326,6 +256,57 @@ static void check_fixture(Test *test, const char *model, size_t B, size_t T) {
   fixture_close(f);
 }
 
+// ---------------------------------------------------------------- dropout
+
+// PyTorch had our masks: llmc/dropout.h, by its formula in Python.
+static void check_dropout(Test *test, const char *path) {
+  enum { B = 3, T = 13, N = B * T, NUMBERS = 3 };
+  GPT2 m;
+  ZeroConfig zero = base_config(test);
+  Fixture *f = fixture_open("dev/fixtures/gpt2_dropout.fixture");
+  const double *r = fixture_f64(f, "rates", NULL);
+  const GPT2DropoutRates rates = {r[0], r[1], r[2]};
+  uint64_t numbers[NUMBERS]; // seed, step, number of the first sequence
+  size_t count = 0;
+  const int32_t *words = fixture_i32(f, "numbers", &count);
+  if (count * sizeof *words != sizeof numbers) zero_fatal("gpt2_dropout.fixture: numbers has %zu words", count);
+  memcpy(numbers, words, sizeof numbers);
+  const int32_t *inputs = fixture_i32(f, "inputs", &count), *targets = fixture_i32(f, "targets", NULL);
+  if (count != N) zero_fatal("gpt2_dropout.fixture: inputs has %zu tokens, expected %d", count, (int)N);
+
+  open_model(test, &m, path, B, T, &zero);
+  MicroBatches *batches = micro_batches_create(m.device, 2 * N + gpt2_dropout_ints(&rates, B, T), N, 1);
+  int *host = micro_batches_fill(batches);
+  gpt2_dropout_fill(&rates, (size_t)numbers[2], B, T, host + 2 * N);
+  const int *sent = send(batches, inputs, targets, N);
+  const GPT2Dropout d = gpt2_dropout(&rates, numbers[0], numbers[1], B, T, sent + 2 * N);
+  double loss = 0.0, expected = fixture_f64(f, "loss", NULL)[0];
+  zero_micro_begin(m.engine, 0, 1);
+  gpt2_forward_backward(&m, sent, sent + N, B, T, N, &d);
+  micro_batches_take_losses(batches, m.losses, N, &loss);
+  micro_batches_finish(batches);
+  loss /= N;
+  check(test, near(loss, expected, LOSS_BOUND), "loss under dropout %.9g, expected %.9g", loss, expected);
+  ZeroNorm norm = zero_norm(m.engine);
+  check(test, !norm.overflow && norm.norm > 0.0, "gradient norm under dropout %g", norm.norm);
+  for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
+    char name[NAME_LENGTH];
+    check_gradient(test, &m, "gpt2_dropout", (GPT2Tensor)t,
+                   fixture_f32(f, record(name, "", "grad", (GPT2Tensor)t), NULL));
+  }
+  zero_skip(m.engine);
+
+  // Evaluation drops nothing.
+  float *logits = (float *)allocate(N * m.config.vocab_size, sizeof(float));
+  loss = forward(&m, batches, inputs, targets, B, T, logits) / N;
+  expected = fixture_f64(f, "plain_loss", NULL)[0];
+  check(test, near(loss, expected, LOSS_BOUND), "loss without dropout %.9g, expected %.9g", loss, expected);
+  zero_free(logits);
+  micro_batches_destroy(batches);
+  gpt2_destroy(&m);
+  fixture_close(f);
+}
+
 // ---------------------------------------------------------------- llm.c's debug state
 
 enum { DEBUG_MAGIC = 20240327, DEBUG_VERSION = 2, HEADER_INTS = 256 };
@@ -471,6 +452,7 @@ int main(int argc, char **argv) {
   check_fixture(&test, "gpt2_a", 2, 16);
   check_fixture(&test, "gpt2_b", 2, 13);
   check_init(&test);
+  if (test.comm->size == 1) check_dropout(&test, "dev/fixtures/gpt2_a.bin");
   if (test.comm->size == 1) check_llmc(&test);
   int failed = total_failures(&test);
   if (test.comm->rank == 0) printf("%d passed, %d failed, %d skipped\n", test.passed, failed, test.skipped);

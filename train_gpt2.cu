@@ -13,6 +13,7 @@
 #include "llmc/checkpoint_dir.h"
 #include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
+#include "llmc/gpt2_dropout.h"
 #include "llmc/gpt2_export.h"
 #include "llmc/gpt2_weights.h"
 #include "llmc/micro_batches.h"
@@ -251,7 +252,7 @@ static OpsGrad grad(const GPT2 *m, ZeroGrad flat, int unit, GPT2Tensor t) {
   return g;
 }
 
-static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) {
+static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T, const GPT2Dropout *d) {
   const GPT2Config *c = &m->config;
   BlockActivations *a = &m->blocks[l];
   ZeroStream s = m->device->stream;
@@ -268,21 +269,24 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T) 
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   matmul_forward(a->qkv, NULL, a->ln1, param(m, p, u, GPT2_QKVW), param(m, p, u, GPT2_QKVB), N, C, 3 * C, OPS_NO_GELU,
                  m->type, s);
-  const OpsSequences sequences = ops_dense(B, T);
-  attention_forward(a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type, m->scratch, s);
+  const OpsSequences sequences = gpt2_sequences(d, B, T);
+  const OpsDropout weights = gpt2_drop_weights(d, l);
+  attention_forward(a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, &weights, m->type, m->scratch, s);
   matmul_forward(a->res2, NULL, a->att, param(m, p, u, GPT2_ATTPROJW), param(m, p, u, GPT2_ATTPROJB), N, C, C,
                  OPS_NO_GELU, m->type, s);
+  gpt2_drop_rows(d, a->res2, a->res2, 1 + l, GPT2_DROP_FIRST, B, T, C, m->type, s);
   fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, residual, a->res2, param(m, p, u, GPT2_LN2W),
                                    param(m, p, u, GPT2_LN2B), N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
   matmul_forward(a->fc, a->fc_pre, a->ln2, param(m, p, u, GPT2_FCW), param(m, p, u, GPT2_FCB), N, C, 4 * C, OPS_GELU,
                  m->type, s);
   matmul_forward(a->res3, NULL, a->fc, param(m, p, u, GPT2_FCPROJW), param(m, p, u, GPT2_FCPROJB), N, 4 * C, C,
                  OPS_NO_GELU, m->type, s);
+  gpt2_drop_rows(d, a->res3, a->res3, 1 + l, GPT2_DROP_SECOND, B, T, C, m->type, s);
 }
 
-// tokens (B, T) up to the final LayerNorm, m->lnf (B*T, C). Leaves the embeddings held: the head
-// needs them next. Returns their flat buffer.
-static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
+// tokens (B, T) up to the final LayerNorm, m->lnf (B*T, C); d NULL: without dropout. Leaves the embeddings held: the
+// head needs them next. Returns their flat buffer.
+static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T, const GPT2Dropout *d) {
   ZeroEngine *e = m->engine;
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = m->config.channels, L = m->config.num_layers;
@@ -290,11 +294,12 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
   zero_gather(e, 1);
   encoder_forward(m->encoded, tokens, param(m, embeddings, 0, GPT2_WTE), param(m, embeddings, 0, GPT2_WPE), B, T, C,
                   m->type, s);
+  gpt2_drop_rows(d, m->encoded, m->encoded, 0, GPT2_DROP_FIRST, B, T, C, m->type, s);
   for (size_t l = 0; l < L; l++) {
     int u = 1 + (int)l;
     const void *p = zero_get(e, u);
     zero_gather(e, u + 1);
-    block_forward(m, l, p, B, T);
+    block_forward(m, l, p, B, T, d);
     zero_release(e, u);
   }
   BlockActivations *last = &m->blocks[L - 1];
@@ -309,7 +314,7 @@ static const void *gpt2_trunk(GPT2 *m, const int *tokens, size_t B, size_t T) {
 // Evaluation: tokens, targets (B, T) to m->losses and logits (B*T, V), which may be NULL.
 static void gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, tokens, B, T);
+  const void *embeddings = gpt2_trunk(m, tokens, B, T, NULL);
   OpsGrad none = {NULL, ZERO_F32, 0};
   lm_head_loss(m->losses, NULL, none, none, logits, NULL, m->lnf, param(m, embeddings, 0, GPT2_WTE), NULL, targets,
                0.0f, B * T, c->channels, c->vocab_size, c->padded_vocab_size, m->type, m->scratch, m->device->stream);
@@ -319,7 +324,7 @@ static void gpt2_forward(GPT2 *m, const int *tokens, const int *targets, size_t 
 // ----------------------------------------------------------------------------
 // Backward. m->dres is the gradient of the residual stream; each step adds its branch to it.
 
-static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t B, size_t T) {
+static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t B, size_t T, const GPT2Dropout *d) {
   const GPT2Config *c = &m->config;
   BlockActivations *a = &m->blocks[l];
   ZeroStream s = m->device->stream;
@@ -327,7 +332,9 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   int u = 1 + (int)l;
   const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, OPS_GELU, m->type, s);
-  matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), m->dres, a->fc,
+  // Of a branch below its dropout: m->dres itself, or a copy in memory that holds nothing at that point.
+  const void *branch = gpt2_drop_rows(d, m->dtmp, m->dres, 1 + l, GPT2_DROP_SECOND, B, T, C, m->type, s);
+  matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), branch, a->fc,
                   param(m, p, u, GPT2_FCPROJW), a->fc_pre, OPS_GELU, N, 4 * C, C, m->type, m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln2, a->mean2, a->rstd2, a->res2, param(m, p, u, GPT2_LN2W), param(m, p, u, GPT2_LN2B), N, C,
@@ -337,10 +344,12 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
                   param(m, p, u, GPT2_FCW), NULL, OPS_NO_GELU, N, C, 4 * C, m->type, m->scratch, s);
   layernorm_backward(m->dres, grad(m, g, u, GPT2_LN2W), grad(m, g, u, GPT2_LN2B), m->dtmp, m->dres, a->res2, a->mean2,
                      a->rstd2, param(m, p, u, GPT2_LN2W), N, C, m->type, m->scratch, s);
-  matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), m->dres, a->att,
+  branch = gpt2_drop_rows(d, m->dwide, m->dres, 1 + l, GPT2_DROP_FIRST, B, T, C, m->type, s);
+  matmul_backward(m->dtmp, grad(m, g, u, GPT2_ATTPROJW), grad(m, g, u, GPT2_ATTPROJB), branch, a->att,
                   param(m, p, u, GPT2_ATTPROJW), NULL, OPS_NO_GELU, N, C, C, m->type, m->scratch, s);
-  const OpsSequences sequences = ops_dense(B, T);
-  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, NULL, m->type,
+  const OpsSequences sequences = gpt2_sequences(d, B, T);
+  const OpsDropout weights = gpt2_drop_weights(d, l);
+  attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, &weights, m->type,
                      m->scratch, s);
   if (m->recompute >= RECOMPUTE_LAYERNORM) {
     layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
@@ -353,15 +362,15 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
 }
 
 // Forward and backward of one micro-batch, tokens and targets (B, T), to m->losses; every target counts
-// 1/num_targets. The tied embedding is opened at the head and closed after the embedding's own backward: it travels
-// once.
+// 1/num_targets; d NULL: without dropout. The tied embedding is opened at the head and closed after the embedding's
+// own backward: it travels once.
 static void gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targets, size_t B, size_t T,
-                                  size_t num_targets) {
+                                  size_t num_targets, const GPT2Dropout *d) {
   const GPT2Config *c = &m->config;
   ZeroEngine *e = m->engine;
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = c->channels;
-  const void *embeddings = gpt2_trunk(m, tokens, B, T);
+  const void *embeddings = gpt2_trunk(m, tokens, B, T, d);
   zero_gather(e, m->final_unit);
   float grad_scale = zero_loss_scale(e) / (float)num_targets;
   ZeroGrad ge = zero_grad(e, 0);
@@ -384,10 +393,11 @@ static void gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targets
     p = zero_get(e, u);
     if (u > 1) zero_gather(e, u - 1);
     g = zero_grad(e, u);
-    block_backward(m, (size_t)u - 1, p, g, B, T);
+    block_backward(m, (size_t)u - 1, p, g, B, T, d);
     zero_grad_done(e, u);
     zero_release(e, u);
   }
+  gpt2_drop_rows(d, m->dres, m->dres, 0, GPT2_DROP_FIRST, B, T, C, m->type, s);
   OpsGrad dwte = grad(m, ge, 0, GPT2_WTE);
   dwte.accumulate = 1; // the head has written it
   encoder_backward(dwte, grad(m, ge, 0, GPT2_WPE), m->dres, tokens, B, T, C, c->padded_vocab_size, c->max_seq_len,
@@ -399,7 +409,7 @@ static void gpt2_forward_backward(GPT2 *m, const int *tokens, const int *targets
 // All ranks take part.
 static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, float *logits) {
   const GPT2Config *c = &m->config;
-  const void *embeddings = gpt2_trunk(m, tokens, 1, T);
+  const void *embeddings = gpt2_trunk(m, tokens, 1, T, NULL);
   const char *row = (const char *)m->lnf + (used - 1) * c->channels * zero_type_size(m->type);
   float *result = m->device->host_memory ? logits : m->logits;
   lm_head_logits(result, row, param(m, embeddings, 0, GPT2_WTE), 1, c->channels, c->vocab_size, c->padded_vocab_size,
@@ -416,8 +426,9 @@ static void gpt2_next_logits(GPT2 *m, const int *tokens, size_t used, size_t T, 
 typedef struct {
   Trainer trainer;
   GPT2Config config;
+  GPT2DropoutRates rates;
   GPT2 model;
-  MicroBatches *batches; // inputs and targets, (2, B, T)
+  MicroBatches *batches; // inputs and targets, (2, B, T); in training, what dropout needs behind them
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
 } Run;
 
@@ -438,9 +449,11 @@ static TrainerWork forward_backward(void *run, size_t step) {
       size_t window = (s->options.overfit ? 0 : step * s->sequences) + micro_batch * s->B + b;
       dataloader_train_window(s->train, window, inputs + b * s->T, inputs + N + b * s->T);
     }
+    gpt2_dropout_fill(&r->rates, micro_batch * s->B, s->B, s->T, inputs + 2 * N);
     const int *sent = micro_batches_send(r->batches);
+    const GPT2Dropout d = gpt2_dropout(&r->rates, (uint64_t)s->options.seed, step, s->B, s->T, sent + 2 * N);
     zero_micro_begin(r->model.engine, (int)k, k + 1 == s->micro_steps);
-    gpt2_forward_backward(&r->model, sent, sent + N, s->B, s->T, tokens);
+    gpt2_forward_backward(&r->model, sent, sent + N, s->B, s->T, tokens, gpt2_drops(&r->rates) ? &d : NULL);
     micro_batches_take_losses(r->batches, r->model.losses, N, &r->micro_losses[k]);
   }
   micro_batches_finish(r->batches);
@@ -544,10 +557,6 @@ static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
   if (s->options.export_to) gpt2_export_check(s->options.export_to, errors);
-  if (s->options.dropout > 0.0 || s->options.attention_dropout > 0.0) {
-    zero_errors_add(errors,
-                    "--dropout, --attention-dropout: GPT-2 is trained without dropout; leave them away or give 0");
-  }
   return weights;
 }
 
@@ -562,11 +571,13 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
          gpt2_num_parameters(c));
 #ifdef ZERO_CUDA
   char attention[ATTENTION_NAME_BYTES];
-  printf("attention: %s\n", attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, 0, attention));
+  printf("attention: %s\n",
+         attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, r->rates.attention > 0.0, attention));
 #endif
+  if (gpt2_drops(&r->rates)) printf("dropout: %g, attention %g\n", s->options.dropout, s->options.attention_dropout);
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
-  if (weights && *gpt2_weights_note(weights, note)) printf("note: -e %s: %s\n", s->options.model, note);
+  if (weights && *gpt2_weights_note(weights, &r->rates, note)) printf("note: -e %s: %s\n", s->options.model, note);
   fflush(stdout);
 }
 
@@ -589,8 +600,8 @@ static int write_bin(void *run, const char *path, char *problem, size_t problem_
 static void export_model(Run *r) {
   const char *path = r->trainer.setup.options.export_to;
   char problem[2 * CHECKPOINT_PATH];
-  if (gpt2_export(path, trainer_main_rank(&r->trainer), &r->config, r->model.type, read_for_file, &r->model, problem,
-                  sizeof problem) != 0) {
+  if (gpt2_export(path, trainer_main_rank(&r->trainer), &r->config, &r->rates, r->model.type, read_for_file,
+                  &r->model, problem, sizeof problem) != 0) {
     zero_fatal("--export %s: %s", path, problem);
   }
   if (trainer_main_rank(&r->trainer)) printf("exported to %s\n", path);
@@ -625,7 +636,9 @@ static void start_run(Run *r, GPT2Weights *weights) {
   const Setup *s = &t->setup;
   trainer_begin(t, s->train ? dataloader_windows(s->train) : 0);
   const size_t validating = 16; // micro-batches whose losses are read together there, at least
-  r->batches = micro_batches_create(t->device, 2 * s->B * s->T, s->B * s->T, larger_size(s->micro_steps, validating));
+  r->rates = gpt2_dropout_rates(s->options.dropout, s->options.attention_dropout);
+  r->batches = micro_batches_create(t->device, 2 * s->B * s->T + gpt2_dropout_ints(&r->rates, s->B, s->T),
+                                    s->B * s->T, larger_size(s->micro_steps, validating));
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   gpt2_create(&r->model, &r->config, s->B, s->T, (int)s->options.recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;

@@ -20,6 +20,11 @@ typedef struct {
   size_t channels;          // C
 } GPT2Config;
 
+// Probabilities of dropout in training, in [0, 1): embd_pdrop, attn_pdrop, resid_pdrop of Hugging Face's.
+typedef struct {
+  double embeddings, attention, residual;
+} GPT2DropoutRates;
+
 // The tensors in the order of the .bin file; there each is (L, …) for those of a block.
 #define GPT2_LAYERNORM_EPSILON 1e-5f
 

@@ -53,15 +53,16 @@ static int export_bin(const char *path, int writes, const GPT2Config *config, Ze
   return failed ? -1 : 0;
 }
 
-static int export_folder(const char *folder, int writes, const GPT2Config *config, ZeroType type, GPT2Read *read,
-                         void *ctx, char *problem, size_t problem_bytes) {
-  if (gpt2_hf_write(writes ? folder : NULL, EXPORT_TMP, config, type, read, ctx, problem, problem_bytes) != 0)
+static int export_folder(const char *folder, int writes, const GPT2Config *config, const GPT2DropoutRates *dropout,
+                         ZeroType type, GPT2Read *read, void *ctx, char *problem, size_t problem_bytes) {
+  if (gpt2_hf_write(writes ? folder : NULL, EXPORT_TMP, config, dropout, type, read, ctx, problem, problem_bytes) !=
+      0)
     return -1;
   return writes ? export_give_names(folder, FILES, sizeof FILES / sizeof FILES[0], problem, problem_bytes) : 0;
 }
 
-int gpt2_export(const char *path, int writes, const GPT2Config *config, ZeroType type, GPT2Read *read, void *ctx,
-                char *problem, size_t problem_bytes) {
+int gpt2_export(const char *path, int writes, const GPT2Config *config, const GPT2DropoutRates *dropout,
+                ZeroType type, GPT2Read *read, void *ctx, char *problem, size_t problem_bytes) {
   return gpt2_is_bin(path) ? export_bin(path, writes, config, type, read, ctx, problem, problem_bytes)
-                           : export_folder(path, writes, config, type, read, ctx, problem, problem_bytes);
+                           : export_folder(path, writes, config, dropout, type, read, ctx, problem, problem_bytes);
 }

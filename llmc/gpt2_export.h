@@ -17,11 +17,12 @@ void gpt2_export_check(const char *path, ZeroErrors *errors);
 // (output_dir_make).
 void gpt2_export_make(const char *path, ZeroErrors *errors);
 
-// Collective; `read` is called alike on every rank, and rank 0 (writes != 0) alone writes. type: that of training; a
+// Collective; `read` is called alike on every rank, and rank 0 (writes != 0) alone writes. dropout, type: those of
+// training, dropout's rates for a folder; a
 // .bin is bf16 or fp32, where fp16 becomes fp32. All is written under names that end in .tmp, flushed to the disk,
 // and only then gets its name, the model last. Returns 0, or -1 on the rank that writes and the reason in `problem`.
-int gpt2_export(const char *path, int writes, const GPT2Config *, ZeroType type, GPT2Read *read, void *ctx,
-                char *problem, size_t problem_bytes);
+int gpt2_export(const char *path, int writes, const GPT2Config *, const GPT2DropoutRates *dropout, ZeroType type,
+                GPT2Read *read, void *ctx, char *problem, size_t problem_bytes);
 
 #ifdef __cplusplus
 }

@@ -70,7 +70,7 @@ typedef const SafeTensor *Place; // where a tensor of a layer is stored
 struct GPT2HF {
   SafeTensors safe;
   GPT2Config config;
-  double dropout;
+  GPT2DropoutRates dropout;
   Place *places[GPT2_NUM_TENSORS]; // (layers) each
   // The transposed tensor read last, as (out, in); NULL: none yet
   float *transposed;
@@ -131,8 +131,8 @@ GPT2HF *gpt2_hf_open(const char *folder, GPT2Config *config, ZeroErrors *errors)
   return hf;
 }
 
-double gpt2_hf_dropout(const GPT2HF *hf) {
-  return hf->dropout;
+const GPT2DropoutRates *gpt2_hf_dropout(const GPT2HF *hf) {
+  return &hf->dropout;
 }
 
 void gpt2_hf_close(GPT2HF *hf) {

@@ -19,9 +19,8 @@ extern "C" {
 
 // folder/config.json: the shape, and whether the model computes what this program does: GPT-2 with tanh GELU,
 // LayerNorm's eps 1e-5, an MLP of 4C, scaled attention, tied embeddings. Each key that says otherwise is an error
-// with file and key. *dropout: the largest that the model was trained with (none is applied here). Returns 0, or -1
-// if there is any error.
-int gpt2_hf_config(const char *folder, GPT2Config *, double *dropout, ZeroErrors *errors);
+// with file and key. *dropout: what the file has for training. Returns 0, or -1 if there is any error.
+int gpt2_hf_config(const char *folder, GPT2Config *, GPT2DropoutRates *dropout, ZeroErrors *errors);
 
 typedef struct GPT2HF GPT2HF;
 // Opens the folder; Vp is V rounded up to a multiple of 128. Tensors may be named with or without "transformer.", and
@@ -31,14 +30,14 @@ typedef struct GPT2HF GPT2HF;
 GPT2HF *gpt2_hf_open(const char *folder, GPT2Config *, ZeroErrors *errors);
 // As gpt2_bin_read. Holds one transposed tensor, so that it is read once however small the pieces are.
 void gpt2_hf_read(GPT2HF *, GPT2Tensor, size_t layer, size_t first, size_t count, float *out);
-double gpt2_hf_dropout(const GPT2HF *); // of gpt2_hf_config
+const GPT2DropoutRates *gpt2_hf_dropout(const GPT2HF *); // of gpt2_hf_config
 void gpt2_hf_close(GPT2HF *);
 
-// Writes config.json and model.safetensors into an existing folder, under the names with suffix behind them. type: of
-// the tensors. Calls of `read`, results and `problem` as in gpt2_bin_write, with folder NULL on the ranks that do not
-// write; files that are not complete are removed.
-int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *, ZeroType type, GPT2Read *read,
-                  void *ctx, char *problem, size_t problem_bytes);
+// Writes config.json and model.safetensors into an existing folder, under the names with suffix behind them. dropout:
+// that of training; type: of the tensors. Calls of `read`, results and `problem` as in gpt2_bin_write, with folder
+// NULL on the ranks that do not write; files that are not complete are removed.
+int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *, const GPT2DropoutRates *dropout,
+                  ZeroType type, GPT2Read *read, void *ctx, char *problem, size_t problem_bytes);
 
 // ---------------------------------------------------------------- shared by reader and writer
 // The tensor's name, "transformer.h.3.attn.c_attn.weight"; its shape there, without padding; is it stored transposed?

@@ -37,20 +37,10 @@ static void check_mathematics(const HFConfig *s, size_t channels) {
   hf_config_quantization(s);
 }
 
-static double read_dropout(const HFConfig *s) {
-  static const char *const keys[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop"};
-  double largest = 0.0;
-  for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-    const double rate = hf_config_rate(s, keys[i], DEFAULT_DROPOUT);
-    if (rate > largest) largest = rate;
-  }
-  return largest;
-}
-
-int gpt2_hf_config(const char *folder, GPT2Config *config, double *dropout, ZeroErrors *errors) {
+int gpt2_hf_config(const char *folder, GPT2Config *config, GPT2DropoutRates *dropout, ZeroErrors *errors) {
   const int problems = errors->count;
   memset(config, 0, sizeof *config);
-  *dropout = 0.0;
+  memset(dropout, 0, sizeof *dropout);
   HFConfig source = hf_config_open(folder, errors);
   // Another model's file has other keys: its architecture is what is wrong.
   if (source.root != NULL && hf_config_architecture(&source, "gpt2", ARCHITECTURES, EXPECTED) == 0) {
@@ -60,7 +50,9 @@ int gpt2_hf_config(const char *folder, GPT2Config *config, double *dropout, Zero
     config->max_seq_len = hf_config_size(&source, "n_positions");
     config->vocab_size = config->padded_vocab_size = hf_config_size(&source, "vocab_size");
     check_mathematics(&source, config->channels);
-    *dropout = read_dropout(&source);
+    dropout->embeddings = hf_config_rate(&source, "embd_pdrop", DEFAULT_DROPOUT);
+    dropout->attention = hf_config_rate(&source, "attn_pdrop", DEFAULT_DROPOUT);
+    dropout->residual = hf_config_rate(&source, "resid_pdrop", DEFAULT_DROPOUT);
   }
   if (errors->count == problems) gpt2_config_check(config, source.path, errors);
   if (errors->count == problems) config->padded_vocab_size = model_pad_vocab(config->vocab_size);

@@ -15,7 +15,7 @@ enum {
 // ---------------------------------------------------------------- config.json
 
 // All that AutoModelForCausalLM.from_pretrained needs. To be freed with cJSON_free.
-static char *config_text(const GPT2Config *config, ZeroType type) {
+static char *config_text(const GPT2Config *config, const GPT2DropoutRates *dropout, ZeroType type) {
   // Left out, transformers would take 50256, which other vocabularies may not have.
   const HFKind end_of_text = config->vocab_size == GPT2_VOCAB ? HF_NUMBER : HF_NULL;
   const HFValue values[] = {
@@ -31,10 +31,10 @@ static char *config_text(const GPT2Config *config, ZeroType type) {
       {.key = "scale_attn_by_inverse_layer_idx", .kind = HF_FALSE},
       {.key = "reorder_and_upcast_attn", .kind = HF_FALSE},
       {.key = "tie_word_embeddings", .kind = HF_TRUE},
-      // The program trains without dropout; left out, transformers would train on with 0.1.
-      {.key = "resid_pdrop", .kind = HF_NUMBER, .number = 0.0},
-      {.key = "embd_pdrop", .kind = HF_NUMBER, .number = 0.0},
-      {.key = "attn_pdrop", .kind = HF_NUMBER, .number = 0.0},
+      // Also where they are 0: left out, transformers would train on with 0.1.
+      {.key = "resid_pdrop", .kind = HF_NUMBER, .number = dropout->residual},
+      {.key = "embd_pdrop", .kind = HF_NUMBER, .number = dropout->embeddings},
+      {.key = "attn_pdrop", .kind = HF_NUMBER, .number = dropout->attention},
       {.key = "bos_token_id", .kind = end_of_text, .number = GPT2_END_OF_TEXT},
       {.key = "eos_token_id", .kind = end_of_text, .number = GPT2_END_OF_TEXT},
   };
@@ -77,8 +77,8 @@ static void read_tensor(void *source, int tensor, size_t layer, float *out) {
   from->read(from->ctx, (GPT2Tensor)tensor, layer, out);
 }
 
-int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *config, ZeroType type, GPT2Read *read,
-                  void *ctx, char *problem, size_t problem_bytes) {
+int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *config, const GPT2DropoutRates *dropout,
+                  ZeroType type, GPT2Read *read, void *ctx, char *problem, size_t problem_bytes) {
   Source source = {read, ctx};
   size_t count = 0;
   HFEntry *entries = list_entries(config, &count);
@@ -86,7 +86,7 @@ int gpt2_hf_write(const char *folder, const char *suffix, const GPT2Config *conf
   int failed = hf_write_tensors(path, type, entries, count, gpt2_largest_tensor(config), read_tensor, &source,
                                 problem, problem_bytes) != 0;
   if (folder != NULL && !failed) {
-    char *config_path = export_path(folder, HF_CONFIG, suffix), *text = config_text(config, type);
+    char *config_path = export_path(folder, HF_CONFIG, suffix), *text = config_text(config, dropout, type);
     failed = hf_write_text(config_path, text, problem, problem_bytes) != 0;
     if (failed) unlink(path);
     cJSON_free(text);

@@ -38,13 +38,22 @@ void gpt2_weights_read(GPT2Weights *weights, GPT2Tensor tensor, size_t layer, si
   }
 }
 
-const char *gpt2_weights_note(const GPT2Weights *weights, char note[GPT2_NOTE_BYTES]) {
-  const double dropout = weights->hf != NULL ? gpt2_hf_dropout(weights->hf) : 0.0;
+// Does the file have a rate that this run does not?
+static int is_unused(double file, double used) {
+  return file > 0.0 && file != used;
+}
+
+const char *gpt2_weights_note(const GPT2Weights *weights, const GPT2DropoutRates *used, char note[GPT2_NOTE_BYTES]) {
   note[0] = '\0';
-  if (dropout > 0.0) {
+  if (weights->hf == NULL) return note;
+  const GPT2DropoutRates *file = gpt2_hf_dropout(weights->hf);
+  if (is_unused(file->embeddings, used->embeddings) || is_unused(file->attention, used->attention) ||
+      is_unused(file->residual, used->residual)) {
     snprintf(note, GPT2_NOTE_BYTES,
-             "its %s has dropout %g for training; here there is what --dropout and --attention-dropout say",
-             HF_CONFIG, dropout);
+             "its %s has embd_pdrop %g, resid_pdrop %g, attn_pdrop %g for training, none of which is taken over: "
+             "--dropout "
+             "is %g, --attention-dropout %g",
+             HF_CONFIG, file->embeddings, file->residual, file->attention, used->residual, used->attention);
   }
   return note;
 }

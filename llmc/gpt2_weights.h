@@ -21,8 +21,9 @@ GPT2Weights *gpt2_weights_open(const char *model, GPT2Config *config, ZeroErrors
 // Elements [first, first + count) of a tensor of a layer (0 for tensors outside the blocks), shaped as
 // gpt2_tensor_shape says, as fp32. A read that fails ends all ranks with file and offset.
 void gpt2_weights_read(GPT2Weights *, GPT2Tensor, size_t layer, size_t first, size_t count, float *out);
-// What the user should know about these weights, one line without its end; "" if there is nothing. Returns note.
-const char *gpt2_weights_note(const GPT2Weights *, char note[GPT2_NOTE_BYTES]);
+// What the user should know about these weights, one line without its end; "" if there is nothing. used: the run's
+// dropout, which is not the folder's. Returns note.
+const char *gpt2_weights_note(const GPT2Weights *, const GPT2DropoutRates *used, char note[GPT2_NOTE_BYTES]);
 void gpt2_weights_close(GPT2Weights *);
 
 #ifdef __cplusplus

@@ -125,9 +125,10 @@ void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
   NUMBER("--eps", eps, 0, 1, "AdamW (default 1e-8)");
   NUMBER("--clip", clip, 0, rate, "largest gradient norm; 0: off (default 1)");
   NUMBER("--dropout", dropout, 0, LARGEST_DROPOUT,
-         bert ? "of embeddings and of what each half of a block adds (default 0.1)" : "0: GPT-2 is trained without");
+         bert ? "of embeddings and of what each half of a block adds (default 0.1)"
+              : "of embeddings and of what each half of a block adds (default 0)");
   NUMBER("--attention-dropout", attention_dropout, 0, LARGEST_DROPOUT,
-         bert ? "of attention's probabilities (default 0.1)" : "0: GPT-2 is trained without");
+         bert ? "of attention's probabilities (default 0.1)" : "of attention's probabilities (default 0)");
   if (bert) {
     NUMBER("--classifier-dropout", classifier_dropout, 0, LARGEST_DROPOUT,
            "before the classes (default: as --dropout)");

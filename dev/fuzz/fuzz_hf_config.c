@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   FILE *file = fopen(path, "wb");
   fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
   GPT2Config config;
-  double dropout;
+  GPT2DropoutRates dropout;
   ZeroErrors errors = {NULL, 0};
   const int result = gpt2_hf_config(folder, &config, &dropout, &errors);
   fuzz_require((result == 0) == (errors.count == 0), "the result does not agree with the errors");
@@ -22,6 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   fuzz_require(config.num_layers > 0 && config.channels > 0 && config.max_seq_len > 0, "sizes");
   fuzz_require(config.channels % config.num_heads == 0, "heads");
   fuzz_require(config.padded_vocab_size >= config.vocab_size && config.padded_vocab_size % 128 == 0, "vocabulary");
-  fuzz_require(dropout >= 0.0 && dropout < 1.0, "dropout");
+  const double rates[] = {dropout.embeddings, dropout.attention, dropout.residual};
+  for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+    fuzz_require(rates[i] >= 0.0 && rates[i] < 1.0, "dropout");
   return 0;
 }

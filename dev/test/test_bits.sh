@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Same bits, in fp32, bf16 and fp16: state hashes, losses of training and validation, loss scales and samples do not
-# depend on the number of ranks, the ZeRO stage, the transport or the number of threads. Every pair of settings in fp32
+# depend on the number of ranks, the ZeRO stage, the transport or the number of threads, with dropout too. Every pair of settings in fp32
 # and a few in the half types; with --long every combination.
 # shellcheck disable=SC2034,SC2054,SC2206 # lib.sh shows why; -e takes commas; numbers need no quotes
 set -u
@@ -154,6 +154,51 @@ for type in bf16 fp16; do
 $half_runs"
 done
 test_case "bits: stochastic rounding changes nothing in fp32" no_stochastic_fp32
+
+# ---------------------------------------------------------------- dropout
+# The 12 sequences of a step in micro-batches of 1, 2 or 3: a sequence's mask is the same in each, its sums are not.
+dropout_run() { # TYPE MICRO NP COMM STAGE THREADS
+  local type=$1 micro=$2 dir
+  shift 2
+  dir="dropout-$type-$micro-$1-$2-$3-$4"
+  signature "$dir" of_type "$type" "$@" --dropout 0.1 --attention-dropout 0.2 -b "$micro" && same "$dir" "dropout-$type-$micro-1-self-0-1"
+}
+dropout_reference() { # TYPE MICRO: validation and samples are without dropout, so before the first step nothing differs
+  dropout_run "$1" "$2" 1 self 0 1 && hashes_move "dropout-$1-$2-1-self-0-1" || return 1
+  why="dropout gives the bits of a run without"
+  ! cmp -s "alone-$1.bits" "dropout-$1-$2-1-self-0-1.bits" || return 1
+  is "first validation loss" "$(grep -m 1 '^val loss' "dropout-$1-$2-1-self-0-1.bits")" "$(grep -m 1 '^val loss' "alone-$1.bits")"
+}
+# The masks are the same, so the losses are, but for the order of sums.
+dropout_micro_batches() {
+  local micro step
+  for micro in 2 3; do
+    for step in 0 1 2 3; do
+      near "loss of step $step in micro-batches of $micro" "$(dropout_loss $micro $step)" "$(dropout_loss 1 $step)" 1e-5 || return 1
+    done
+  done
+}
+dropout_loss() { sed -n "s/^s:$2 trl:\([0-9.]*\).*/\1/p" "dropout-fp32-$1-1-self-0-1/main.log"; }
+
+for micro in 1 2 3; do test_case "bits: dropout, fp32, micro-batches of $micro, one rank" dropout_reference fp32 $micro; done
+test_case "bits: dropout, the same losses in micro-batches of 1, 2, 3" dropout_micro_batches
+dropout_runs="fp32 1 2 shm 3 2
+fp32 3 4 mpi 0 1
+fp32 2 2 mpi 1 1"
+if [ "$long" = --long ]; then
+  dropout_runs=$(for micro in 1 2 3; do for np in 1 2 3 4; do
+    [ $((12 % (micro * np))) = 0 ] || continue
+    for comm in shm mpi; do for stage in 0 1 2 3; do echo "fp32 $micro $np $comm $stage 1"; done; done
+  done; done)
+  for type in bf16 fp16; do
+    test_case "bits: dropout, $type, one rank" dropout_reference $type 1
+    dropout_runs+=$'\n'"$type 1 2 shm 3 2"$'\n'"$type 1 4 mpi 2 1"
+  done
+fi
+while read -r type micro np comm stage threads; do
+  test_case "bits: dropout, $type, micro-batches of $micro, $np ranks, stage $stage, $comm, $threads threads" \
+    dropout_run "$type" "$micro" "$np" "$comm" "$stage" "$threads"
+done <<< "$dropout_runs"
 
 # ---------------------------------------------------------------- threads at a shape where a library may split sums
 # 2,304 rows and 64 channels: there oneDNN, given all rows of a weight gradient at once, splits them in a way of its

@@ -132,6 +132,11 @@ trainer() {
   done
 }
 
+dropped() { # dropped "RANKS STAGE STREAMS"…: the trainer under dropout
+  local flags=("${flags[@]}" --dropout 0.1 --attention-dropout 0.2)
+  trainer "$@"
+}
+
 # The demo's text, model and batch, as scripts/run_demo.sh has them.
 demo() { # demo "RANKS STAGE STREAMS"…
   why="the text of the demo cannot be prepared: $(python3 data/prepare_text.py --demo --output "$work/demo" 2>&1 | tail -n 1)"
@@ -243,6 +248,7 @@ test_case "cuda: test_gpt2emu" parity gpt2
 test_case "cuda: test_gpt2emu on 2 ranks at stage 3" parity ranks
 test_case "cuda: test_bertemu" parity bert
 test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "1 0 delayed" "2 2 delayed" "4 3 delayed"
+test_case "cuda: trainer under dropout, streams delayed" dropped "2 3 delayed"
 test_case "cuda: no wait in a micro-step" waits "1 self 0 0 2" "2 nccl 3 0 6"
 test_case "cuda: launches per block" launches --dtype bf16 --deterministic 0
 test_case "cuda: trainer on the demo's text with its model" demo "4 0 issue" "4 3 issue"

@@ -9,6 +9,7 @@
 
 enum { L = 2, C = 4, T = 5, V = 6, VP = 128 };
 static const GPT2Config SHAPE = {T, V, VP, L, 2, C};
+static const GPT2DropoutRates RATES = {0.125, 0.25, 0.375};
 
 typedef struct {
   const GPT2Config *config;
@@ -41,7 +42,7 @@ static void check_model(const char *path) {
   GPT2Weights *weights = gpt2_weights_open(path, &config, &errors);
   check_no_error(&errors);
   assert_memory_equal(&config, &SHAPE, sizeof config);
-  assert_string_equal(gpt2_weights_note(weights, note), "");
+  assert_string_equal(gpt2_weights_note(weights, &RATES, note), "");
   for (int t = 0; t < GPT2_NUM_TENSORS; t++) {
     size_t rows, cols;
     gpt2_tensor_shape(&SHAPE, (GPT2Tensor)t, &rows, &cols);
@@ -65,7 +66,7 @@ static void test_folder(void **state) {
     char text[CHECK_TEXT], dtype[64];
     gpt2_export_check(dir, &errors);
     check_no_error(&errors);
-    if (gpt2_export(dir, 1, &SHAPE, types[t], read_value, &source, problem, sizeof problem) != 0)
+    if (gpt2_export(dir, 1, &SHAPE, &RATES, types[t], read_value, &source, problem, sizeof problem) != 0)
       fail_msg("%s", problem);
     assert_int_equal(source.calls, 4 + 12 * L);
     assert_int_equal(source.null_calls, 0);
@@ -74,6 +75,9 @@ static void test_folder(void **state) {
     snprintf(dtype, sizeof dtype, "\"dtype\":\t\"%s\"", dtypes[t]);
     check_contains(text, dtype);
     check_contains(text, "\"eos_token_id\":\tnull");
+    check_contains(text, "\"embd_pdrop\":\t0.125");
+    check_contains(text, "\"attn_pdrop\":\t0.25");
+    check_contains(text, "\"resid_pdrop\":\t0.375");
     // it stays as it is
     gpt2_export_check(dir, &errors);
     check_one_error(&errors, "--export ", config_path, "is there already", NULL);
@@ -89,7 +93,7 @@ static void test_token_ids(void **state) {
   const GPT2Config config = {1, 50257, 50304, 1, 1, 1};
   Source source = {&config, 0, 0};
   char text[CHECK_TEXT];
-  assert_int_equal(gpt2_export(dir, 1, &config, ZERO_F32, read_value, &source, problem, sizeof problem), 0);
+  assert_int_equal(gpt2_export(dir, 1, &config, &RATES, ZERO_F32, read_value, &source, problem, sizeof problem), 0);
   check_read(config_path, text);
   check_contains(text, "\"eos_token_id\":\t50256");
   check_contains(text, "\"bos_token_id\":\t50256");
@@ -101,7 +105,7 @@ static void test_bin(void **state) {
   Source source = {&SHAPE, 0, 0};
   ZeroErrors errors = {0};
   check_path(path, dir, "model.bin");
-  assert_int_equal(gpt2_export(path, 1, &SHAPE, ZERO_F16, read_value, &source, problem, sizeof problem), 0);
+  assert_int_equal(gpt2_export(path, 1, &SHAPE, &RATES, ZERO_F16, read_value, &source, problem, sizeof problem), 0);
   check_model(path);
   struct stat info; // fp32: the format has no fp16
   assert_int_equal(stat(path, &info), 0);
@@ -119,10 +123,10 @@ static void test_problems(void **state) {
   check_path(bin, dir, "no/model.bin");
   for (int writes = 0; writes <= 1; writes++) {
     problem[0] = '\0';
-    assert_int_equal(gpt2_export(folder, writes, &SHAPE, ZERO_F32, read_value, &source, problem, sizeof problem),
-                     -writes);
+    assert_int_equal(
+        gpt2_export(folder, writes, &SHAPE, &RATES, ZERO_F32, read_value, &source, problem, sizeof problem), -writes);
     if (writes) check_contains(problem, "no/model.safetensors.tmp: cannot be written");
-    assert_int_equal(gpt2_export(bin, writes, &SHAPE, ZERO_F32, read_value, &source, problem, sizeof problem),
+    assert_int_equal(gpt2_export(bin, writes, &SHAPE, &RATES, ZERO_F32, read_value, &source, problem, sizeof problem),
                      -writes);
     if (writes) check_contains(problem, "no/model.bin.tmp: the model cannot be written");
   }
@@ -132,7 +136,7 @@ static void test_problems(void **state) {
   char command[2 * CHECK_PATH];
   snprintf(command, sizeof command, "mkdir '%s/config.json.tmp'", dir);
   assert_int_equal(system(command), 0);
-  assert_int_equal(gpt2_export(dir, 1, &SHAPE, ZERO_F32, read_value, &source, problem, sizeof problem), -1);
+  assert_int_equal(gpt2_export(dir, 1, &SHAPE, &RATES, ZERO_F32, read_value, &source, problem, sizeof problem), -1);
   check_contains(problem, "config.json.tmp: cannot be written: Is a directory");
   snprintf(command, sizeof command, "test $(find '%s' -type f | wc -l) = 0", dir);
   assert_int_equal(system(command), 0);

@@ -10,6 +10,7 @@
 
 enum { L = 2, C = 4, T = 5, V = 6, VP = 128 };
 static const GPT2Config SHAPE = {T, V, VP, L, 2, C};
+static const GPT2DropoutRates NO_DROPOUT = {0.0, 0.0, 0.0};
 
 #define CONFIG                                                                                                       \
   "{\"architectures\": [\"GPT2LMHeadModel\"], \"model_type\": \"gpt2\", \"n_layer\": 2, \"n_head\": 2,"              \
@@ -169,7 +170,8 @@ static void test_large_tensors(void **state) {
   check_write(config_path, text, strlen(text));
   check_large();
   // and as we write it
-  if (gpt2_export(dir, 1, &LARGE, ZERO_F32, read_large, NULL, problem, sizeof problem) != 0) fail_msg("%s", problem);
+  if (gpt2_export(dir, 1, &LARGE, &NO_DROPOUT, ZERO_F32, read_large, NULL, problem, sizeof problem) != 0)
+    fail_msg("%s", problem);
   check_large();
 }
 
@@ -324,7 +326,12 @@ static void test_weights(void **state) {
   float found[2];
   gpt2_weights_read(weights, GPT2_QKVW, 1, 11, 2, found);
   assert_true(found[0] == expected_value(GPT2_QKVW, 1, 11) && found[1] == expected_value(GPT2_QKVW, 1, 12));
-  check_contains(gpt2_weights_note(weights, note), "dropout 0.3");
+  const GPT2DropoutRates same = {0.3, 0.0, 0.0}, other = {0.3, 0.2, 0.2};
+  check_contains(
+      gpt2_weights_note(weights, &NO_DROPOUT, note),
+      "embd_pdrop 0.3, resid_pdrop 0, attn_pdrop 0 for training, none of which is taken over: --dropout is 0");
+  assert_string_equal(gpt2_weights_note(weights, &same, note), "");
+  assert_string_equal(gpt2_weights_note(weights, &other, note), ""); // what the folder has is used
   gpt2_weights_close(weights);
   assert_null(gpt2_weights_open("d12", &config, &errors));
   check_no_error(&errors);

@@ -6,7 +6,7 @@
 static void expect(const char *text, const char *expected) {
   GPT2Config config;
   ZeroErrors errors = {0};
-  double dropout;
+  GPT2DropoutRates dropout;
   if (text != NULL) check_write(config_path, text, strlen(text));
   assert_int_equal(gpt2_hf_config(dir, &config, &dropout, &errors), expected != NULL ? -1 : 0);
   check_exactly(&errors, expected);
@@ -98,7 +98,7 @@ static void test_several_problems(void **state) {
   (void)state;
   GPT2Config config;
   ZeroErrors errors = {0};
-  double dropout;
+  GPT2DropoutRates dropout;
   static const char text[] =
       "{\"model_type\": \"gpt2\", \"n_layer\": 0, \"n_embd\": 4, \"n_positions\": 5, \"vocab_size\": 6, "
       "\"tie_word_embeddings\": false}";
@@ -111,24 +111,27 @@ static void test_several_problems(void **state) {
   check_clear(&errors);
 }
 
-// The largest of the three; transformers' default where there is no key.
+// Each of the three; transformers' default where there is no key.
 static void test_dropout(void **state) {
   (void)state;
   static const struct {
     const char *text;
-    double expected;
+    GPT2DropoutRates expected;
   } cases[] = {
-      {"{\"model_type\": \"gpt2\", " SIZES "}", 0.1},
-      {"{\"model_type\": \"gpt2\", " SIZES ", \"attn_pdrop\": 0.0, \"resid_pdrop\": 0, \"embd_pdrop\": 0.0}", 0.0},
-      {"{\"model_type\": \"gpt2\", " SIZES ", \"attn_pdrop\": 0.0, \"resid_pdrop\": 0.3, \"embd_pdrop\": 0.0}", 0.3},
+      {"{\"model_type\": \"gpt2\", " SIZES "}", {0.1, 0.1, 0.1}},
+      {"{\"model_type\": \"gpt2\", " SIZES ", \"attn_pdrop\": 0.0, \"resid_pdrop\": 0, \"embd_pdrop\": 0.0}",
+       {0.0, 0.0, 0.0}},
+      {"{\"model_type\": \"gpt2\", " SIZES ", \"attn_pdrop\": 0.2, \"resid_pdrop\": 0.3}", {0.1, 0.2, 0.3}},
   };
   for (size_t i = 0; i < COUNT(cases); i++) {
     GPT2Config config;
     ZeroErrors errors = {0};
-    double dropout = -1.0;
+    GPT2DropoutRates dropout = {-1.0, -1.0, -1.0};
     check_write(config_path, cases[i].text, strlen(cases[i].text));
     assert_int_equal(gpt2_hf_config(dir, &config, &dropout, &errors), 0);
-    assert_true(dropout == cases[i].expected);
+    assert_true(dropout.embeddings == cases[i].expected.embeddings);
+    assert_true(dropout.attention == cases[i].expected.attention);
+    assert_true(dropout.residual == cases[i].expected.residual);
   }
 }
 

@@ -66,6 +66,19 @@ export_has_the_trained_weights() {
     within "trained_fp32 read again" "$(loss 1 -e trained_fp32 $evaluate)" "$after"
 }
 
+# An export has the rates of its training; a run that does not use a folder's says so in one line.
+dropout_rates() {
+  local rates="--dropout 0.25 --attention-dropout 0.125" key
+  ranks 1 self -e "$fixtures/hf_fp32" $train_some $rates --export dropped > log &&
+    has "output" "$(cat log)" "dropout: 0.25, attention 0.125" || return 1
+  for key in '"embd_pdrop": 0.25' '"resid_pdrop": 0.25' '"attn_pdrop": 0.125'; do
+    has "dropped/config.json" "$(tr '\t' ' ' < dropped/config.json)" "$key" || return 1
+  done
+  ranks 1 self -e dropped $evaluate $rates > log && is "notes on the folder's own rates" "$(grep -c '^note: -e' log)" 0 || return 1
+  ranks 1 self -e dropped $evaluate > log && is "notes on other rates" "$(grep -c '^note: -e' log)" 1 &&
+    has "output" "$(cat log)" "note: -e dropped: its config.json has embd_pdrop 0.25, resid_pdrop 0.25, attn_pdrop 0.125"
+}
+
 ranks_export_the_same() {
   trained fp32 || return 1
   ranks 2 shm -z 3 -e "$fixtures/hf_fp32" $train_some -b 2 --export two_ranks > log || return 1
@@ -150,6 +163,7 @@ test_case "hf: transformers' loss, fp32, bf16, fp16, one file and several" trans
 test_case "hf: several files are the same model" shards_are_the_same_model
 test_case "hf: llm.c's .bin there and back" there_and_back
 test_case "hf: the export has the trained weights" export_has_the_trained_weights
+test_case "hf: rates of dropout in folders" dropout_rates
 test_case "hf: 1 and 2 ranks export the same bytes" ranks_export_the_same
 test_case "hf: a signal stops the run, the model is exported" stopped_by_a_signal
 test_case "hf: an export replaces nothing" nothing_is_lost

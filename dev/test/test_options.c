@@ -301,6 +301,25 @@ static void test_defaults_of_both(void **state) {
   assert_true(r.options.mask_probability == 0.25);
 }
 
+// A rate of 1 would leave nothing.
+static void test_ranges_of_gpt2(void **state) {
+  (void)state;
+  const char *const lines[] = {"--dropout 1", "--dropout -0.1", "--attention-dropout 1.5", "--attention-dropout nan"};
+  for (size_t i = 0; i < COUNT(lines); i++) {
+    Run r;
+    ZeroErrors errors = {0};
+    char flag[64];
+    snprintf(flag, sizeof flag, "%.*s", (int)strcspn(lines[i], " "), lines[i]);
+    parse_as(OPTIONS_GPT2, &r, lines[i], &errors);
+    check_one_error(&errors, flag, "0 to 0.99", NULL);
+  }
+  Run r;
+  ZeroErrors errors = {0};
+  parse_as(OPTIONS_GPT2, &r, "--dropout 0.2 --attention-dropout 0.99", &errors);
+  check_no_error(&errors);
+  assert_true(r.options.dropout == 0.2 && r.options.attention_dropout == 0.99);
+}
+
 static void test_ranges(void **state) {
   (void)state;
   const char *const lines[][2] = {{"--dropout 1", "0 to 0.99"},       {"--attention-dropout -0.1", "0 to 0.99"},
@@ -325,6 +344,7 @@ int main(void) {
       cmocka_unit_test(test_flags_of_one_trainer),
       cmocka_unit_test(test_defaults_of_both),
       cmocka_unit_test(test_ranges),
+      cmocka_unit_test(test_ranges_of_gpt2),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

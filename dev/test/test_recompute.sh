@@ -101,6 +101,16 @@ test_case "recompute: -r 3 is refused" refused
 # On the CPU GELU comes from the rounded sum in every type: the half types have the same bits too.
 for type in fp32 bf16 fp16; do test_case "recompute: same bits, $type" same_bits $type 1 self 0; done
 test_case "recompute: same bits on 2 ranks at stage 3" same_bits fp32 2 shm 3
+# Dropout's masks are drawn once more in backward: the flags are given to every run.
+with_dropout() { # with_dropout ARGUMENTS OF same_bits
+  local plain dropped flags=("${flags[@]}")
+  plain=$(states 1 self --dtype "$1")
+  flags+=(--dropout 0.2 --attention-dropout 0.1)
+  dropped=$(states 1 self --dtype "$1")
+  why="dropout changes nothing: $dropped" && [ -n "$dropped" ] && [ "$dropped" != "$plain" ] && same_bits "$@"
+}
+for type in fp32 bf16 fp16; do test_case "recompute: same bits under dropout, $type" with_dropout $type 1 self 0; done
+test_case "recompute: same bits under dropout on 2 ranks at stage 3" with_dropout fp32 2 shm 3
 if [ "$long" = --long ]; then
   for np in 2 4; do
     for stage in 0 1 2 3; do
@@ -112,6 +122,7 @@ if [ "$long" = --long ]; then
 fi
 test_case "recompute: the emulated trainer builds" emulated
 test_case "recompute: same bits on the emulator, fp32" same_bits fp32 1 self 0
+test_case "recompute: same bits on the emulator under dropout, fp32" with_dropout fp32 1 self 0
 test_case "recompute: losses on the emulator, bf16" emulated_losses bf16 2e-3
 if [ "$long" = --long ]; then test_case "recompute: losses on the emulator, fp16" emulated_losses fp16 2e-3; fi
 finish

@@ -177,6 +177,7 @@ if [ "$long" != --long ]; then
   test_case "resume: fp16, stage 2" resumed fp16 2
 fi
 test_case "resume at other ranks and stage" elsewhere
+test_case "resume at other ranks and stage, dropout" elsewhere --dropout 0.1 --attention-dropout 0.1
 test_case "resume at other ranks and stage, stochastic rounding" elsewhere --dtype bf16 --stochastic-rounding 1
 test_case "damaged checkpoints" damaged
 test_case "a checkpoint of another shape" other_shape
