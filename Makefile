@@ -95,6 +95,7 @@ bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OB
 	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
 
 # Unit tests: each dev/test/test_NAME.c is a program of its own, $(BUILD)/test_NAME.
+$(BUILD)/test_engine: $(BUILD)/dev/test/engine_cost.o
 $(TEST_BINS): $(BUILD)/%: $(BUILD)/dev/test/%.o $(LLMC_OBJS) $(ZERO_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CC) $^ -o $@ -lcmocka $(LDLIBS)

@@ -1,11 +1,11 @@
 // Token shards: files, windows and the order in which training takes them.
 #include "dataloader.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include "../zero/memory.h"
 #include "../zero/philox.h"
+#include "clock.h"
 #include "files.h"
 
 enum {
@@ -19,7 +19,6 @@ enum {
 typedef struct {
   const char *path; // belongs to the files
   size_t tokens;
-  size_t first_window; // windows in all shards before this one
 } Shard;
 
 struct DataLoader {
@@ -122,13 +121,13 @@ static void open_shards(DataLoader *loader, const char *pattern, const char *fla
     Shard *shard = &loader->shards[s];
     shard->path = shard_files_path(&loader->files, s);
     check_shard(shard, flag, errors);
-    shard->first_window = loader->windows;
     loader->tokens += shard->tokens;
     // The last window's targets need one token more than its inputs.
-    loader->windows += shard->tokens > 0 ? (shard->tokens - 1) / loader->T : 0;
+    shard_files_add(&loader->files, shard->tokens > 0 ? (shard->tokens - 1) / loader->T : 0);
     if (shard->tokens > longest) longest = shard->tokens;
   }
   if (errors->count > problems) return;
+  loader->windows = shard_files_items(&loader->files);
   if (loader->windows == 0) {
     zero_errors_add(
         errors,
@@ -161,12 +160,6 @@ DataLoader *dataloader_open(const char *pattern, const char *flag, size_t T, siz
   return loader;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void dataloader_verify(DataLoader *loader, const char *flag, int rank, int ranks, ZeroErrors *errors) {
   loader->verified = shard_files_verify(&loader->files, flag, rank, ranks, errors);
 }
@@ -196,29 +189,15 @@ void dataloader_close(DataLoader *loader) {
 // ---------------------------------------------------------------------------------------------------
 // Windows
 
-// The last shard whose first window is not after w: shards too short for a window share their successor's.
-static size_t shard_of_window(const DataLoader *loader, size_t w) {
-  size_t low = 0, high = loader->num_shards;
-  while (high - low > 1) {
-    size_t middle = low + (high - low) / 2;
-    if (loader->shards[middle].first_window <= w) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 static void read_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
   if (w >= loader->windows) zero_fatal("window %zu asked for, the data has %zu", w, loader->windows);
-  size_t s = shard_of_window(loader, w);
-  const Shard *shard = &loader->shards[s];
-  size_t first = (w - shard->first_window) * loader->T;
+  const ShardPlace place = shard_files_place(&loader->files, w);
+  const Shard *shard = &loader->shards[place.shard];
+  size_t first = place.item * loader->T;
   size_t count = loader->T + 1;
   uint16_t *tokens = loader->buffer; // (T + 1)
   const char *reason =
-      file_read(shard_files_fd(&loader->files, s), tokens, count * sizeof *tokens, token_offset(first));
+      file_read(shard_files_fd(&loader->files, place.shard), tokens, count * sizeof *tokens, token_offset(first));
   if (reason != NULL) {
     zero_fatal("%s: %zu tokens at byte %zu cannot be read: %s; was the file changed?", shard->path, count,
                token_offset(first), reason);
@@ -237,9 +216,9 @@ static void read_window(DataLoader *loader, size_t w, int *inputs, int *targets)
 }
 
 void dataloader_window(DataLoader *loader, size_t w, int *inputs, int *targets) {
-  const double start = now();
+  const double start = clock_now();
   read_window(loader, w, inputs, targets);
-  loader->seconds += now() - start;
+  loader->seconds += clock_now() - start;
 }
 
 double dataloader_seconds(const DataLoader *loader) {
@@ -247,11 +226,11 @@ double dataloader_seconds(const DataLoader *loader) {
 }
 
 void dataloader_train_window(DataLoader *loader, size_t i, int *inputs, int *targets) {
-  const double start = now();
+  const double start = clock_now();
   size_t epoch = i / loader->windows;
   size_t w = dataloader_permute(i % loader->windows, loader->windows, loader->seed, epoch);
   read_window(loader, w, inputs, targets);
-  loader->seconds += now() - start;
+  loader->seconds += clock_now() - start;
 }
 
 // ---------------------------------------------------------------------------------------------------

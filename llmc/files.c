@@ -1,4 +1,4 @@
-// Reading ranges of files that may be larger than 2 GiB.
+// Reading ranges of files that may be larger than 2 GiB, and writing them.
 #include "files.h"
 
 #include <errno.h>
@@ -49,6 +49,19 @@ const char *file_read(int fd, void *dst, size_t bytes, size_t offset) {
     bytes -= (size_t)got;
   }
   return NULL;
+}
+
+int file_write(int fd, const void *data, size_t bytes, size_t *written) {
+  const char *next = data;
+  while (bytes > 0) {
+    const ssize_t put = write(fd, next, bytes);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return put < 0 ? errno : EIO;
+    next += put;
+    bytes -= (size_t)put;
+    *written += (size_t)put;
+  }
+  return 0;
 }
 
 char *file_read_text(const char *path, size_t limit, const char *flag, const char *fix, size_t *bytes,

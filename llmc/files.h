@@ -1,4 +1,4 @@
-// Reading ranges of files that may be larger than 2 GiB.
+// Reading ranges of files that may be larger than 2 GiB, and writing them.
 #ifndef LLMC_FILES_H
 #define LLMC_FILES_H
 
@@ -18,6 +18,9 @@ int file_is_folder(const char *path);
 int file_open(const char *path, size_t *size, const char **reason);
 // Reads all of [offset, offset + bytes). Returns NULL, or the reason why it could not.
 const char *file_read(int fd, void *dst, size_t bytes, size_t offset);
+// Writes all of it where the descriptor stands. *written grows by the bytes that were, also before a failure. Returns
+// 0, or the errno of what failed.
+int file_write(int fd, const void *data, size_t bytes, size_t *written);
 // All of a small file, with a 0 behind it, to be freed with zero_free; its size goes to *bytes. NULL and an error
 // with flag and path if it cannot be read or has more than `limit` bytes. fix: what to do where it cannot be opened.
 char *file_read_text(const char *path, size_t limit, const char *flag, const char *fix, size_t *bytes,

@@ -9,6 +9,7 @@
 
 #include "../zero/half.h"
 #include "../zero/memory.h"
+#include "files.h"
 #include "safetensors.h"
 
 enum {
@@ -27,18 +28,7 @@ struct SafeTensorsWriter {
 };
 
 static void write_bytes(SafeTensorsWriter *writer, const void *data, size_t bytes) {
-  const char *next = data;
-  while (bytes > 0 && writer->error == 0) {
-    const ssize_t put = write(writer->fd, next, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      writer->error = put < 0 ? errno : EIO;
-      return;
-    }
-    next += put;
-    bytes -= (size_t)put;
-    writer->written += (size_t)put;
-  }
+  if (writer->error == 0) writer->error = file_write(writer->fd, data, bytes, &writer->written);
 }
 
 // ---------------------------------------------------------------- the header

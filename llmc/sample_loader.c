@@ -1,9 +1,8 @@
 // The order in which samples are taken.
 #include "sample_loader.h"
 
-#include <time.h>
-
 #include "../zero/memory.h"
+#include "clock.h"
 #include "dataloader.h"
 
 struct SampleLoader {
@@ -45,16 +44,10 @@ SamplePick sample_loader_pick(const SampleLoader *loader, size_t i) {
   return pick;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 Sample sample_loader_read(SampleLoader *loader, size_t number, int *tokens) {
-  const double start = now();
+  const double start = clock_now();
   const Sample sample = samples_read(loader->samples, number, tokens);
-  loader->seconds += now() - start;
+  loader->seconds += clock_now() - start;
   return sample;
 }
 

@@ -41,7 +41,6 @@ _Static_assert(SCAN_TOKENS >= MAX_LENGTH, "a read holds every sample");
 typedef struct {
   const char *path; // belongs to the files
   SamplesInfo info; // of this file
-  size_t first;     // samples in all files before this one
 } SampleFile;
 
 struct Samples {
@@ -349,12 +348,12 @@ static void open_files(Samples *s, const char *flag, size_t vocab, ZeroErrors *e
   for (size_t i = 0; i < s->num_parts; i++) {
     SampleFile *file = &s->parts[i];
     file->path = shard_files_path(&s->files, i);
-    file->first = s->info.num_samples;
     if (check_file(file, s->T, vocab, i == 0, scan, problem) != 0 ||
         (i > 0 && check_alike(&s->parts[0].info, &file->info, s->parts[0].path, problem) != 0)) {
       zero_errors_add(errors, "%s %s: %s", flag, file->path, problem);
       continue;
     }
+    shard_files_add(&s->files, file->info.num_samples);
     const SamplesInfo sum = s->info;
     s->info = file->info;
     s->info.num_samples += sum.num_samples;
@@ -403,20 +402,6 @@ void samples_close(Samples *s) {
 // ---------------------------------------------------------------------------------------------------
 // One sample
 
-// The file of sample n: the last one whose first sample is not after n.
-static size_t file_of_sample(const Samples *s, size_t n) {
-  size_t low = 0, high = s->num_parts;
-  while (high - low > 1) {
-    const size_t middle = low + (high - low) / 2;
-    if (s->parts[middle].first <= n) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 // Sample n of a file into the buffer (T), checked again: the file may have changed. Returns 0, or -1 and the problem.
 static int read_sample(Samples *s, size_t file, size_t n, Sample *sample, char problem[PROBLEM_BYTES]) {
   const SamplesInfo *info = &s->parts[file].info;
@@ -439,11 +424,11 @@ static int read_sample(Samples *s, size_t file, size_t n, Sample *sample, char p
 
 Sample samples_read(Samples *s, size_t n, int *tokens) {
   if (n >= s->info.num_samples) zero_fatal("sample %zu asked for, the data has %zu", n, s->info.num_samples);
-  const size_t file = file_of_sample(s, n);
+  const ShardPlace place = shard_files_place(&s->files, n);
   char problem[PROBLEM_BYTES];
   Sample sample;
-  if (read_sample(s, file, n - s->parts[file].first, &sample, problem) != 0) {
-    zero_fatal("%s: %s", s->parts[file].path, problem);
+  if (read_sample(s, place.shard, place.item, &sample, problem) != 0) {
+    zero_fatal("%s: %s", s->parts[place.shard].path, problem);
   }
   for (size_t t = 0; t < sample.length; t++) tokens[t] = s->buffer[t];
   return sample;

@@ -1,21 +1,28 @@
-// The files that a glob names, kept open as long as there are few, and their checksums.
+// The files that a glob names: descriptors, places of what they hold, checksums.
 #include "shard_files.h"
 
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../zero/memory.h"
+#include "clock.h"
 #include "files.h"
 #include "sidecar.h"
 
 enum { PROBLEM_BYTES = 16384 }; // for messages with paths in them
 
+// ---------------------------------------------------------------------------------------------------
+// Files
+
 int shard_files_find(ShardFiles *s, const char *pattern, const char *flag, ZeroErrors *errors) {
   memset(s, 0, sizeof *s);
   for (size_t i = 0; i < SHARD_FILES_OPEN; i++) s->open[i].fd = -1;
   int status = glob(pattern, GLOB_BRACE | GLOB_TILDE, NULL, &s->files); // sorted by name
-  if (status == 0) return 0;
+  if (status == 0) {
+    s->ends = zero_malloc(s->files.gl_pathc * sizeof *s->ends, ZERO_MEM_OTHER);
+    return 0;
+  }
   if (status == GLOB_NOMATCH) {
     zero_errors_add(errors, "%s %s: no such file; give a token file or a pattern such as 'data/*_train.bin'", flag,
                     pattern);
@@ -60,16 +67,41 @@ void shard_files_close(ShardFiles *s) {
     s->open[i].fd = -1;
   }
   globfree(&s->files);
+  zero_free(s->ends);
+  s->ends = NULL;
 }
 
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+// ---------------------------------------------------------------------------------------------------
+// Items
+
+size_t shard_files_items(const ShardFiles *s) {
+  return s->counted > 0 ? s->ends[s->counted - 1] : 0;
 }
+
+void shard_files_add(ShardFiles *s, size_t items) {
+  const size_t before = shard_files_items(s);
+  s->ends[s->counted++] = before + items;
+}
+
+// The first file that ends behind the item: those without items are passed over.
+ShardPlace shard_files_place(const ShardFiles *s, size_t item) {
+  size_t low = 0, high = s->counted - 1;
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    if (s->ends[middle] <= item) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return (ShardPlace){low, item - (low > 0 ? s->ends[low - 1] : 0)};
+}
+
+// ---------------------------------------------------------------------------------------------------
+// Checksums
 
 ShardsVerified shard_files_verify(const ShardFiles *s, const char *flag, int rank, int ranks, ZeroErrors *errors) {
-  const double start = now();
+  const double start = clock_now();
   ShardsVerified verified = {0, 0, 0.0};
   char problem[PROBLEM_BYTES];
   for (size_t i = 0; i < shard_files_count(s); i++) {
@@ -81,6 +113,6 @@ ShardsVerified shard_files_verify(const ShardFiles *s, const char *flag, int ran
     if (i % (size_t)ranks != (size_t)rank) continue;
     if (sidecar_verify(path, problem, sizeof problem) != 0) zero_errors_add(errors, "%s %s", flag, problem);
   }
-  verified.seconds = now() - start;
+  verified.seconds = clock_now() - start;
   return verified;
 }

@@ -1,4 +1,5 @@
-// The files that a glob names, kept open as long as there are few, and their checksums.
+// The files that a glob names, kept open as long as there are few, what they hold numbered through all of them, and
+// their checksums.
 #ifndef LLMC_SHARD_FILES_H
 #define LLMC_SHARD_FILES_H
 
@@ -22,7 +23,9 @@ typedef struct {
 typedef struct {
   glob_t files; // sorted by name
   ShardFile open[SHARD_FILES_OPEN];
-  size_t uses; // clock of the open files
+  size_t uses;  // clock of the open files
+  size_t *ends; // (files) items in this file and those before it; counted so far: the first `counted`
+  size_t counted;
 } ShardFiles;
 
 // Returns 0, or -1 and one error: no match, or the pattern cannot be searched. flag: "-i" or "-j", for messages.
@@ -32,6 +35,16 @@ const char *shard_files_path(const ShardFiles *, size_t shard);
 // The shard's descriptor, valid until the next call; the one that was not used for the longest time makes room. A
 // file that cannot be opened any more ends all ranks.
 int shard_files_fd(ShardFiles *, size_t shard);
+// Items (windows, samples) are numbered from 0 through all files in their order. add: the next file has so many, the
+// first call is for the first. Afterwards each item has a place: its file, and its number there.
+void shard_files_add(ShardFiles *, size_t items);
+size_t shard_files_items(const ShardFiles *); // of the files that were added
+typedef struct {
+  size_t shard, item;
+} ShardPlace;
+// item: below shard_files_items.
+ShardPlace shard_files_place(const ShardFiles *, size_t item);
+
 // Closes what is open. After shard_files_find, whatever it returned.
 void shard_files_close(ShardFiles *);
 

@@ -2,9 +2,9 @@
 #include "trainer.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "checkpoint_dir.h"
+#include "clock.h"
 #include "ops.h"
 #include "outliers.h"
 #include "schedulers.h"
@@ -12,12 +12,6 @@
 
 int trainer_main_rank(const Trainer *t) {
   return setup_main_rank(&t->setup);
-}
-
-static double now(void) {
-  struct timespec at;
-  clock_gettime(CLOCK_MONOTONIC, &at);
-  return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
 }
 
 // The update, unless the gradients overflow or loss or norm is an outlier that the user wants skipped.
@@ -127,13 +121,13 @@ void trainer_run(Trainer *t) {
   for (; step <= s->steps; step++) {
     evaluate(t, step);
     if (step == s->steps) break;
-    double start = now();
+    double start = clock_now();
     size_t at = schedule_counts_applied(&s->schedule) ? zero_steps_applied(t->engine) : step;
     double lr = schedule_lr(&s->schedule, at), beta1, beta2;
     if (schedule_betas(&s->schedule, at, &beta1, &beta2)) zero_set_betas(t->engine, beta1, beta2);
     TrainerWork work = t->calls.forward_backward(t->calls.run, step);
     ZeroStep done = update(t, (float)lr, work.loss);
-    busy += now() - start;
+    busy += clock_now() - start;
     since.tokens += work.tokens;
     since.flops += work.flops;
     zero_process_peak();
@@ -156,7 +150,8 @@ void trainer_run(Trainer *t) {
         o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
     t->progress.step = step + 1;
     if (due) {
-      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->calls.model_file, t->calls.write_model, t->calls.run);
+      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->calls.model_file, t->calls.write_model,
+                          t->calls.run);
     }
     if (stop) break;
   }

@@ -61,7 +61,7 @@ static void await_end(ZeroComm *comm, unsigned seconds) {
   if (link != NULL) link->await_end(comm, seconds);
 }
 
-// Ends MPI if it was started here.
+// Closes the transport, then the link: MPI, if it was started here, or the sockets.
 static void destroy(ZeroComm *comm) {
   ZeroTransport *transport = zero_transport(comm);
   if (transport->close != NULL) transport->close(comm);

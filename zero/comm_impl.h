@@ -13,7 +13,7 @@ extern "C" {
 // A communicator and what carries its messages. `comm` comes first: every ZeroComm * is a ZeroTransport *.
 typedef struct {
   ZeroComm comm;
-  ZeroLink *link;                      // NULL: one rank that started nothing
+  ZeroLink *link;                      // NULL: one rank that started nothing, whatever its transport
   int leader;                          // the lowest rank of this node, by which nodes are told apart
   int forced;                          // the transport was asked for by name
   int wants_nccl;                      // so was nccl, which takes over when the device is known
@@ -33,7 +33,7 @@ static inline ZeroTransport *zero_transport(ZeroComm *comm) {
   return (ZeroTransport *)comm;
 }
 
-// Why shm cannot serve; the same text on all ranks.
+// Why a transport cannot serve; the same text on all ranks.
 typedef struct {
   char text[512];
 } ZeroReason;

@@ -99,7 +99,7 @@ static void check(const Nccl *nccl, ncclResult_t result, const char *call) {
 // Peers and time, but no call of NCCL's: its communicator may be in the making.
 static void watch_peers(const Nccl *nccl) {
   const ZeroLink *link = zero_transport(nccl->comm)->link;
-  if (link->look != NULL) link->look(nccl->comm);
+  if (link != NULL && link->look != NULL) link->look(nccl->comm); // one rank may have none
   ZeroReason why;
   if (zero_peers_lost(nccl->peers, &why)) zero_peers_end(&why, waited_for(nccl).text);
 }

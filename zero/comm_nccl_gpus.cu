@@ -11,8 +11,8 @@ enum { LEADER, DOMAIN, BUS, DEVICE, FIGURES };
 int zero_comm_nccl_possible(ZeroComm *comm, ZeroReason *why) {
   if (comm->device->host_memory) {
     snprintf(why->text, sizeof why->text,
-             "nccl moves a GPU's memory, but the model lies in that of device %s; use %s", comm->device->name,
-             zero_transport(comm)->link->name);
+             "nccl moves a GPU's memory, but the model lies in that of device %s; leave ZERO_COMM unset",
+             comm->device->name);
     return 0;
   }
   int current;

@@ -17,7 +17,7 @@
 
 #define GRACE_SECONDS 1.0  // in which another rank may say why a connection was closed
 #define LINGER_SECONDS 2.0 // in which the others may read why this rank ends them
-enum { POLL_MS = 100 };
+enum { POLL_MS = 100, ALARMS = ZERO_LANE_ALARM + 1 };
 
 // A message under way. Its length travels before its data.
 typedef struct Transfer {
@@ -223,12 +223,13 @@ static void look(ZeroComm *comm) {
 }
 
 // ---------------------------------------------------------------- waiting
-// Sleeps until a socket that matters is ready, at most POLL_MS.
-static void await_sockets(ZeroComm *comm) {
+// Sleeps until a socket that matters is ready, at most POLL_MS. lanes: how many of them, from ALARM on, are moved by
+// the caller; the others would be ready for ever.
+static void await_sockets(ZeroComm *comm, int lanes) {
   Tcp *tcp = tcp_of(comm);
   size_t count = 0;
   for (int r = 0; r < comm->size; r++) {
-    for (int l = 0; l < ZERO_LANES; l++) {
+    for (int l = 0; l < lanes; l++) {
       const Lane *lane = &tcp->peers[r].lanes[l];
       short events = l == ZERO_LANE_ALARM || lane->in.first != NULL ? POLLIN : 0;
       if (lane->out.first != NULL) events |= POLLOUT;
@@ -244,7 +245,7 @@ static void await_sockets(ZeroComm *comm) {
 static int test(ZeroComm *comm, ZeroMessages *messages) {
   move_all(comm);
   if (messages->count > 0) {
-    await_sockets(comm);
+    await_sockets(comm, ZERO_LANES);
     look(comm);
     move_all(comm);
   }
@@ -294,7 +295,7 @@ static void end_all(ZeroComm *comm, int code) {
   }
   const double until = zero_comm_seconds() + LINGER_SECONDS;
   while (anyone_connected(comm, tcp) && zero_comm_seconds() < until) {
-    await_sockets(comm);
+    await_sockets(comm, ALARMS);
     for (int r = 0; r < comm->size; r++) {
       Lane *lane = &tcp->peers[r].lanes[ZERO_LANE_ALARM];
       char ignored[sizeof(Alarm)];
@@ -312,7 +313,7 @@ static void await_end(ZeroComm *comm, unsigned seconds) {
   const double until = zero_comm_seconds() + seconds;
   const Tcp *tcp = tcp_of(comm);
   while (zero_comm_seconds() < until && first_gone(comm, tcp) < 0) {
-    await_sockets(comm);
+    await_sockets(comm, ALARMS);
     read_alarms(comm);
   }
 }
@@ -332,7 +333,7 @@ static void destroy(ZeroComm *comm) {
   zero_transport(comm)->waited_for = "the end of the job";
   tell_all(comm, &alarm);
   while (!all_leave(comm, tcp)) {
-    await_sockets(comm);
+    await_sockets(comm, ALARMS);
     look(comm);
     if (zero_comm_seconds() > until) zero_comm_too_long("the end of the job", limit);
   }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,7 +46,7 @@ void zero_tcp_file_remove(const ZeroTcpStart *s) {
 static void write_addresses(FILE *file, const struct ifaddrs *interfaces, int port) {
   for (int loopback = 1; loopback >= 0; loopback--) {
     for (const struct ifaddrs *one = interfaces; one != NULL; one = one->ifa_next) {
-      if (one->ifa_addr == NULL || one->ifa_addr->sa_family != AF_INET) continue;
+      if (one->ifa_addr == NULL || one->ifa_addr->sa_family != AF_INET || !(one->ifa_flags & IFF_UP)) continue;
       ZeroAddress address = {.bytes = sizeof(struct sockaddr_in)};
       memcpy(&address.socket, one->ifa_addr, address.bytes);
       zero_address_set_port(&address, port);
@@ -68,7 +69,7 @@ int zero_tcp_file_write(const ZeroTcpStart *s, ZeroReason *why) {
   if (written) {
     fprintf(file, "%s\ntoken %016" PRIx64 " node %016" PRIx64 "\n", TITLE, s->token, s->node);
     write_addresses(file, interfaces, zero_address_port(&own));
-    written = fflush(file) == 0 && fsync(fileno(file)) == 0;
+    written = fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
   }
   if (file != NULL && fclose(file) != 0) written = 0;
   if (written) written = rename(temporary, s->file) == 0;

@@ -157,6 +157,8 @@ ZeroAddress zero_socket_address(int socket) {
   return own;
 }
 
+enum { MOST_POLL_SECONDS = 60 }; // a deadline may be further away than poll can count
+
 // Until something can be read or written: 1. 0: the deadline has passed, and errno says so.
 static int await(int socket, short events, double deadline) {
   for (;;) {
@@ -166,7 +168,7 @@ static int await(int socket, short events, double deadline) {
       return 0;
     }
     struct pollfd polled = {.fd = socket, .events = events};
-    const int ready = poll(&polled, 1, (int)(left * 1e3) + 1);
+    const int ready = poll(&polled, 1, left < MOST_POLL_SECONDS ? (int)(left * 1e3) + 1 : MOST_POLL_SECONDS * 1000);
     if (ready > 0) return 1;
     if (ready < 0 && errno != EINTR) zero_fatal("poll was expected to succeed: %s", strerror(errno));
   }
@@ -182,7 +184,7 @@ int zero_socket_connect(const ZeroAddress *address, double deadline, ZeroReason 
     if (!await(connected, POLLOUT, deadline)) return fail(connected, what, why);
     int code = 0;
     socklen_t bytes = sizeof code;
-    getsockopt(connected, SOL_SOCKET, SO_ERROR, &code, &bytes);
+    if (getsockopt(connected, SOL_SOCKET, SO_ERROR, &code, &bytes) != 0) return fail(connected, what, why);
     errno = code;
     if (code != 0) return fail(connected, what, why);
   }
@@ -191,6 +193,7 @@ int zero_socket_connect(const ZeroAddress *address, double deadline, ZeroReason 
 }
 
 int zero_socket_accept(int listener, ZeroAddress *from) {
+  memset(from, 0, sizeof *from); // it travels to the other ranks, whole
   from->bytes = sizeof from->socket;
   const int accepted =
       accept4(listener, (struct sockaddr *)&from->socket, &from->bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);

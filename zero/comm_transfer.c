@@ -4,7 +4,7 @@
 // A reduce-scatter sends every peer its range of this rank's gradient, in tiles, straight out of the gradient
 // buffer; the owner of a range receives them source by source, in rank order, into a ring of staging tiles
 // and adds each into its accumulator. An all-gather receives straight into place.
-// Messages between two ranks with one tag keep their order, and all ranks make the same calls in the same
+// Messages between two ranks on one lane keep their order, and all ranks make the same calls in the same
 // order, so several operations may be under way without telling their messages apart.
 // Where the device's memory is not the host's, the messages go through staging buffers on the host.
 #include <stdlib.h>

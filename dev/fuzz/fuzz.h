@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../../zero/error.h"
@@ -55,6 +56,17 @@ static inline const char *fuzz_file_header(const uint8_t *data, size_t bytes, si
   memcpy(file, data, given);
   memcpy(file + HEADER, data + given, bytes - given);
   return fuzz_file(file, HEADER + bytes - given);
+}
+
+// A folder with this one file, the same one for every input of a target; `make fuzz` removes it.
+static inline const char *fuzz_folder(const char *name, const uint8_t *data, size_t bytes) {
+  static char folder[64], path[128];
+  snprintf(folder, sizeof folder, "/dev/shm/zero_c_fuzz_%ld", (long)getpid());
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  mkdir(folder, 0700); // it is there from the second input on
+  FILE *file = fopen(path, "wb");
+  fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
+  return folder;
 }
 
 // For token files and models, which give no more.

@@ -1,8 +1,6 @@
 // libFuzzer on a BERT's config.json: what is taken is a shape in range, with names for its labels.
 #include "fuzz.h"
 
-#include <sys/stat.h>
-
 #include "../../llmc/bert_hf.h"
 
 static int is_rate(double rate) {
@@ -10,16 +8,10 @@ static int is_rate(double rate) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-  static char folder[64], path[128];
-  snprintf(folder, sizeof folder, "/dev/shm/zero_c_fuzz_bert_%ld", (long)getpid());
-  snprintf(path, sizeof path, "%s/%s", folder, HF_CONFIG);
-  mkdir(folder, 0700); // it is there from the second input on
-  FILE *file = fopen(path, "wb");
-  fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
   BertConfig config;
   BertAbout about;
   ZeroErrors errors = {NULL, 0};
-  const int result = bert_hf_config(folder, &config, &about, &errors);
+  const int result = bert_hf_config(fuzz_folder(HF_CONFIG, data, bytes), &config, &about, &errors);
   fuzz_require((result == 0) == (errors.count == 0), "the result does not agree with the errors");
   fuzz_check_errors(&errors);
   if (result != 0) {

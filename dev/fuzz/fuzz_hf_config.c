@@ -1,21 +1,13 @@
 // libFuzzer on a GPT-2's config.json: what is taken is a shape in range, what is not has one-line errors.
 #include "fuzz.h"
 
-#include <sys/stat.h>
-
 #include "../../llmc/gpt2_hf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-  static char folder[64], path[128];
-  snprintf(folder, sizeof folder, "/dev/shm/zero_c_fuzz_config_%ld", (long)getpid());
-  snprintf(path, sizeof path, "%s/%s", folder, HF_CONFIG);
-  mkdir(folder, 0700); // it is there from the second input on
-  FILE *file = fopen(path, "wb");
-  fuzz_require(file != NULL && fwrite(data, 1, bytes, file) == bytes && fclose(file) == 0, "the file is not written");
   GPT2Config config;
   GPT2DropoutRates dropout;
   ZeroErrors errors = {NULL, 0};
-  const int result = gpt2_hf_config(folder, &config, &dropout, &errors);
+  const int result = gpt2_hf_config(fuzz_folder(HF_CONFIG, data, bytes), &config, &dropout, &errors);
   fuzz_require((result == 0) == (errors.count == 0), "the result does not agree with the errors");
   fuzz_check_errors(&errors);
   if (result != 0) return 0;

@@ -16,9 +16,8 @@ import sys
 import torch
 import transformers
 from bert_samples import mean_loss, read_samples
+from export_check import check_all, loading_problems, loss_problems, types_of
 from transformers import AutoConfig, AutoTokenizer
-
-TOLERANCE = 1e-5
 
 
 def check_tokenizer(folder, model, samples):
@@ -49,10 +48,7 @@ def check(folder, expected, samples, seed):
     """The problems of one folder."""
     architecture = AutoConfig.from_pretrained(folder).architectures[0]
     stored, info = getattr(transformers, architecture).from_pretrained(folder, output_loading_info=True)
-    problems = [f"{key}: {value}" for key, value in info.items() if value]
-    dtypes = {p.dtype for p in stored.parameters()}
-    if len(dtypes) != 1:
-        problems.append(f"types {dtypes}")
+    problems, types = loading_problems(stored, info), types_of(stored)
     if hasattr(stored, "cls"):
         decoder = stored.cls.predictions.decoder
         if decoder.weight.data_ptr() != stored.bert.embeddings.word_embeddings.weight.data_ptr():
@@ -62,12 +58,7 @@ def check(folder, expected, samples, seed):
     if os.path.exists(os.path.join(folder, "vocab.txt")):
         problems += check_tokenizer(folder, stored, samples)
     loss = mean_loss(stored.float().eval(), samples, seed)
-    difference = abs(loss - expected)
-    if not difference <= TOLERANCE:
-        problems.append(f"the loss differs by more than {TOLERANCE}")
-    kinds = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-    print(f"{folder}: {architecture}, {kinds}, loss {loss:.6f} here, {expected:.6f} there, difference {difference:.1e}")
-    return problems
+    return problems + loss_problems(folder, f"{architecture}, {types}", loss, expected)
 
 
 def main():
@@ -78,13 +69,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     samples = read_samples(options.samples)
-    failed = False
-    for argument in options.folders:
-        folder, _, loss = argument.rpartition("=")
-        for problem in check(folder, float(loss), samples, options.seed):
-            print(f"error: {folder}: {problem}", file=sys.stderr)
-            failed = True
-    return 1 if failed else 0
+    return check_all(options.folders, lambda folder, loss: check(folder, loss, samples, options.seed))
 
 
 if __name__ == "__main__":

@@ -13,20 +13,17 @@ import os
 import sys
 
 import torch
+from export_check import check_all, loading_problems, loss_problems, types_of
 from hf_loss import mean_loss, read_tokens
 from transformers import AutoModelForCausalLM
 
-TOLERANCE = 1e-5
 FILES = 3  # at least, of a folder that is written anew
 
 
 def check(folder, expected, tokens, length, sharded):
     """The problems of one folder."""
     stored, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    problems = [f"{key}: {value}" for key, value in info.items() if value]
-    dtypes = {p.dtype for p in stored.parameters()}
-    if len(dtypes) != 1:
-        problems.append(f"types {dtypes}")
+    problems, types = loading_problems(stored, info), types_of(stored)
     if stored.lm_head.weight.data_ptr() != stored.transformer.wte.weight.data_ptr():
         problems.append("the head is not tied to the embedding")
     if sharded:
@@ -34,12 +31,7 @@ def check(folder, expected, tokens, length, sharded):
         name = os.path.basename(os.path.normpath(folder)) + "_sharded"
         stored.save_pretrained(os.path.join(sharded, name), max_shard_size=size // FILES)
     loss = mean_loss(stored.float().eval(), tokens, length)
-    difference = abs(loss - expected)
-    if not difference <= TOLERANCE:
-        problems.append(f"the loss differs by more than {TOLERANCE}")
-    kinds = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-    print(f"{folder}: {kinds}, loss {loss:.6f} here, {expected:.6f} there, difference {difference:.1e}")
-    return problems
+    return problems + loss_problems(folder, types, loss, expected)
 
 
 def main():
@@ -51,13 +43,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     tokens = read_tokens(options.tokens)
-    failed = False
-    for argument in options.folders:
-        folder, _, loss = argument.rpartition("=")
-        for problem in check(folder, float(loss), tokens, options.length, options.sharded):
-            print(f"error: {folder}: {problem}", file=sys.stderr)
-            failed = True
-    return 1 if failed else 0
+    return check_all(options.folders, lambda folder, loss: check(folder, loss, tokens, options.length, options.sharded))
 
 
 if __name__ == "__main__":

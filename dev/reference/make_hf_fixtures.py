@@ -6,12 +6,12 @@
 README.md beside this file describes them, and how to install what this needs.
 """
 
-import argparse
 import copy
 import os
 import shutil
 
 import torch
+from fixtures import output_folder
 from hf_loss import mean_loss, write_tokens
 from make_fixtures import Shape, make_model
 from transformers import AutoModelForCausalLM
@@ -32,14 +32,7 @@ FOLDERS = [
 
 
 def main():
-    here = os.path.dirname(os.path.abspath(__file__))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", default=os.path.join(here, "..", "fixtures"), help="folder (dev/fixtures)")
-    directory = parser.parse_args().output
-    os.makedirs(directory, exist_ok=True)
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-
+    directory = output_folder(__doc__)
     generator = torch.Generator().manual_seed(SHAPE.seed + 100)
     tokens = torch.randint(SHAPE.vocab, (WINDOWS * SHAPE.t + 1,), generator=generator).numpy()
     write_tokens(os.path.join(directory, "hf_tokens.bin"), tokens)

@@ -1,8 +1,6 @@
 // Checkpoints of the engine, on any number of ranks, with the transport that ZERO_COMM names: the file byte by byte,
 // the state back at every stage in every type, damaged files, files that cannot be written.
 //
-// Every rank runs every test; a test counts what is wrong on its rank and all ranks compare the sum at its end.
-//
 // `test_checkpoint --save FILE STAGE TYPE` and `--load FILE STAGE TYPE` train a few steps of one global batch of 12
 // micro-batches before and after, and print the state, for the shell to compare between numbers of ranks
 // (test_checkpoint_ranks.sh).
@@ -14,39 +12,18 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#include "check.h"
 #include "fake_model.h"
+#include "ranks.h"
 
 enum { STAGES = 4, GLOBAL_BATCH = 12, TIME_LIMIT_SECONDS = 240 };
 static const ZeroType TYPES[] = {ZERO_F32, ZERO_BF16, ZERO_F16};
 enum { NUM_TYPES = sizeof TYPES / sizeof TYPES[0] };
 static const float LEARNING_RATE = 0.01f;
 
-static ZeroComm *comm;
+ZeroComm *comm;
+int wrong;
 static ZeroDevice *device;
-static char dir[CHECK_PATH], path[CHECK_PATH]; // the same on all ranks
-static int wrong;                              // on this rank, in this test
-
-#define EXPECT(condition)                                                                                    \
-  do {                                                                                                       \
-    if (!(condition) && wrong++ < 3) {                                                                       \
-      fprintf(stderr, "%s:%d: rank %d of %d: %s\n", __FILE__, __LINE__, comm->rank, comm->size, #condition); \
-    }                                                                                                        \
-  } while (0)
-
-// ---------------------------------------------------------------- ranks together
-
-// The sum of one figure over the ranks; also a barrier.
-static double over_ranks(double mine) {
-  enum { MOST = 64 };
-  double all[MOST], sum = 0.0;
-  size_t offsets[MOST + 1];
-  assert_true(comm->size <= MOST);
-  for (int r = 0; r <= comm->size; r++) offsets[r] = (size_t)r;
-  comm->control_gather(comm, &mine, all, offsets);
-  for (int r = 0; r < comm->size; r++) sum += all[r];
-  return sum;
-}
+static char path[CHECK_PATH]; // in dir; the same on all ranks, as dir is
 
 static int setup(void **state) {
   (void)state;
@@ -61,12 +38,6 @@ static int teardown(void **state) {
   over_ranks(0.0);
   if (comm->rank == 0) check_remove_dir(dir);
   return 0;
-}
-
-static void finish_test(void) {
-  double all = over_ranks(wrong);
-  wrong = 0;
-  assert_true(all == 0.0);
 }
 
 // ---------------------------------------------------------------- engines

@@ -257,6 +257,21 @@ same_emulated() {
     is "states" "$(sort -u emulated)" "$(state log)"
 }
 
+# One rank of a program that has NCCL but no MPI: nothing carries messages, and none are needed.
+emulated_alone() {
+  local emulator="$root/${BUILD:-build}/emu" code objects links
+  mapfile -t objects < <(find "$emulator"/{llmc,zero,dev/cudaemu} built/{zero,llmc} -name '*.o' ! -name 'test_*' ! -path 'built/llmc/cpu/*')
+  read -ra links <<< "$(mpicc --showme:link)" # the emulator's NCCL needs it
+  why="it does not link: $("${CXX:-g++}" "$emulator/train_gpt2.o" "${objects[@]}" -o alone "${links[@]}" -lxxhash -lcjson -lm \
+    -ldl -fopenmp 2>&1 | head -n 3)"
+  [ -x alone ] || return 1
+  is "objects of zero/ that know MPI" "$(find built/zero -name 'comm_mpi*.o' -o -name 'comm_shm*.o')" "" || return 1
+  ZERO_COMM=nccl timeout 100 ./alone "${flags[@]}" -z 2 > log 2>&1 < /dev/null
+  code=$?
+  is "exit code: $(grep '^error' log | head -n 1)" $code 0 && has "transport" "$(grep '^run:' log)" "comm nccl" &&
+    why="no run with nccl" && [ -s emulated ] && is "state" "$(state log)" "$(sort -u emulated)"
+}
+
 test_case "startup: reference by mpi" reference
 for np in 1 2 4; do
   test_case "startup: -pi fs, $np ranks, the state of mpi" same_state $np 3 "${fs[@]}"
@@ -283,4 +298,5 @@ if [ "$long" = --long ]; then
   test_case "startup: nccl by -pi tcp, 4 ranks" emulated 4 "${tcp[@]}"
 fi
 test_case "startup: nccl, the state of mpi" same_emulated
+test_case "startup: nccl, one rank without MPI" emulated_alone
 finish
