@@ -115,6 +115,15 @@ size_t setup_val_sequences(const Setup *s) {
   return s->val ? dataloader_windows(s->val) : 0;
 }
 
+SetupValidation setup_validation(const Setup *s) {
+  const size_t all = setup_val_sequences(s), ranks = (size_t)s->comm->size;
+  const int64_t most = s->options.val_batches;
+  size_t micro_batches = (all + s->B - 1) / s->B;
+  if (most >= 0 && (size_t)most < micro_batches) micro_batches = (size_t)most;
+  const size_t sequences = micro_batches * s->B < all ? micro_batches * s->B : all;
+  return (SetupValidation){sequences, (micro_batches + ranks - 1) / ranks};
+}
+
 // -x 0 evaluates or converts a model
 static int is_training(const Setup *s) {
   return options_given(&s->table, "-i") || s->options.steps != 0;
@@ -306,6 +315,12 @@ static void print_data(const Setup *s) {
   if (s->val_samples) {
     print_verified(sample_loader_verified(s->val_samples), sample_loader_files(s->val_samples), "-j");
   }
+}
+
+void setup_print_run(const Setup *s) {
+  printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
+         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
+         s->sequences, s->B, s->micro_steps, s->comm->size);
 }
 
 void setup_print(const Setup *s, size_t vocab) {
