@@ -63,17 +63,15 @@ static void note_batch(const Run *r, double *values, size_t n, size_t k, const B
   values[SAMPLES * n + k] = (double)batch->real;
   values[TOKENS * n + k] = (double)batch->tokens_used;
   values[FLOPS * n + k] = batch_flops(r, batch);
+  values[MASKED_RIGHT * n + k] = 0.0;
 }
 
-static double sum_of(const Run *r, const double *values, size_t n, int figure) {
-  return zero_sum_ordered(r->model.engine, values + (size_t)figure * n, (int)n);
-}
-
-// The mean over the masked tokens plus, where labels are predicted, the mean over the samples.
-static double mean_loss(const Run *r, const double *values, size_t n) {
+// The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of all
+// ranks.
+static double mean_loss(const Run *r, const double *sums) {
   double loss = 0.0;
-  if (predicts_masked(r)) loss += sum_of(r, values, n, MASKED_LOSS) / sum_of(r, values, n, TARGETS);
-  if (!predicts_masked(r) || r->config.nsp) loss += sum_of(r, values, n, LABEL_LOSS) / sum_of(r, values, n, SAMPLES);
+  if (predicts_masked(r)) loss += sums[MASKED_LOSS] / sums[TARGETS];
+  if (!predicts_masked(r) || r->config.nsp) loss += sums[LABEL_LOSS] / sums[SAMPLES];
   return loss;
 }
 
@@ -90,7 +88,7 @@ static TrainerWork forward_backward(void *run, size_t step) {
       const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
       r->figures[TARGETS * n + k] = (double)bert_batches_train_targets(r->train, first + in_step);
     }
-    counts.targets = (size_t)sum_of(r, r->figures, n, TARGETS);
+    counts.targets = (size_t)zero_sum_ordered(r->model.engine, r->figures + TARGETS * n, (int)n);
   }
   for (size_t k = 0; k < n; k++) {
     const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
@@ -98,10 +96,12 @@ static TrainerWork forward_backward(void *run, size_t step) {
     zero_micro_begin(r->model.engine, (int)k, k + 1 == n);
     note_batch(r, r->figures, n, k, batch, bert_forward_backward(&r->model, batch, counts, step));
   }
+  double sums[FIGURES];
+  zero_sums_ordered(r->model.engine, r->figures, FIGURES, (int)n, sums);
   TrainerWork work;
-  work.loss = mean_loss(r, r->figures, n);
-  work.tokens = sum_of(r, r->figures, n, TOKENS);
-  work.flops = sum_of(r, r->figures, n, FLOPS);
+  work.loss = mean_loss(r, sums);
+  work.tokens = sums[TOKENS];
+  work.flops = sums[FLOPS];
   return work;
 }
 
@@ -158,18 +158,19 @@ static void validate(void *run, size_t step) {
   for (size_t k = 0; k < rounds; k++) {
     const BertBatch *batch = bert_batches_validate(r->val, (k * ranks + (size_t)s->comm->rank) * s->B, samples);
     note_batch(r, values, rounds, k, batch, bert_forward(&r->model, batch, &out));
-    values[MASKED_RIGHT * rounds + k] = predicts_masked(r) ? count_right(batch, best) : 0.0;
+    if (predicts_masked(r)) values[MASKED_RIGHT * rounds + k] = count_right(batch, best);
     if (labels) add_predictions(r, predictions, batch, &out);
   }
-  const double loss = mean_loss(r, values, rounds), targets = sum_of(r, values, rounds, TARGETS);
-  const double masked_loss = sum_of(r, values, rounds, MASKED_LOSS), right = sum_of(r, values, rounds, MASKED_RIGHT);
+  double sums[FIGURES];
+  zero_sums_ordered(r->model.engine, values, FIGURES, (int)rounds, sums);
+  const double loss = mean_loss(r, sums);
   if (labels) predictions_gather(predictions, s->comm);
   if (main_rank(r)) {
     const double percent = 100.0;
     printf("val loss %.6f", loss);
     if (predicts_masked(r)) {
-      printf(" | masked right %.2f %% | perplexity %.2f", percent * right / targets,
-             metrics_perplexity(masked_loss / targets));
+      printf(" | masked right %.2f %% | perplexity %.2f", percent * sums[MASKED_RIGHT] / sums[TARGETS],
+             metrics_perplexity(sums[MASKED_LOSS] / sums[TARGETS]));
     }
     if (labels) print_labels(r, predictions, samples);
     printf(" | %zu samples\n", samples);
