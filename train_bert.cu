@@ -26,7 +26,8 @@ typedef struct {
   BertAbout about;      // dropout and names of the classes, for the folder that is written
   char *vocab;          // path of the tokenizer's vocabulary, or NULL
   BertBatches *train, *val;
-  double *figures; // (FIGURES, micro_steps) of this rank's micro-batches
+  BertLoss *losses; // (micro_steps) of this rank's micro-batches
+  double *figures;  // (FIGURES, micro_steps) of the same
 } Run;
 
 // What is known of a micro-batch, summed over all ranks in global order.
@@ -56,9 +57,7 @@ static double batch_flops(const Run *r, const BertBatch *batch) {
 }
 
 // values: (FIGURES, n), this rank's column k.
-static void note_batch(const Run *r, double *values, size_t n, size_t k, const BertBatch *batch, BertLoss loss) {
-  values[MASKED_LOSS * n + k] = loss.masked;
-  values[LABEL_LOSS * n + k] = loss.labels;
+static void note_batch(const Run *r, double *values, size_t n, size_t k, const BertBatch *batch) {
   values[TARGETS * n + k] = (double)batch->targets;
   values[SAMPLES * n + k] = (double)batch->real;
   values[TOKENS * n + k] = (double)batch->tokens_used;
@@ -66,8 +65,13 @@ static void note_batch(const Run *r, double *values, size_t n, size_t k, const B
   values[MASKED_RIGHT * n + k] = 0.0;
 }
 
-// The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of all
-// ranks.
+static void note_loss(double *values, size_t n, size_t k, BertLoss loss) {
+  values[MASKED_LOSS * n + k] = loss.masked;
+  values[LABEL_LOSS * n + k] = loss.labels;
+}
+
+// The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of
+// all ranks.
 static double mean_loss(const Run *r, const double *sums) {
   double loss = 0.0;
   if (predicts_masked(r)) loss += sums[MASKED_LOSS] / sums[TARGETS];
@@ -94,8 +98,11 @@ static TrainerWork forward_backward(void *run, size_t step) {
     const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
     const BertBatch *batch = bert_batches_train(r->train, first + in_step, in_step);
     zero_micro_begin(r->model.engine, (int)k, k + 1 == n);
-    note_batch(r, r->figures, n, k, batch, bert_forward_backward(&r->model, batch, counts, step));
+    note_batch(r, r->figures, n, k, batch);
+    bert_forward_backward(&r->model, batch, counts, step, &r->losses[k]);
   }
+  bert_finish(&r->model);
+  for (size_t k = 0; k < n; k++) note_loss(r->figures, n, k, r->losses[k]);
   double sums[FIGURES];
   zero_sums_ordered(r->model.engine, r->figures, FIGURES, (int)n, sums);
   TrainerWork work;
@@ -157,7 +164,8 @@ static void validate(void *run, size_t step) {
   Predictions *predictions = labels ? predictions_create(samples) : NULL;
   for (size_t k = 0; k < rounds; k++) {
     const BertBatch *batch = bert_batches_validate(r->val, (k * ranks + (size_t)s->comm->rank) * s->B, samples);
-    note_batch(r, values, rounds, k, batch, bert_forward(&r->model, batch, &out));
+    note_batch(r, values, rounds, k, batch);
+    note_loss(values, rounds, k, bert_forward(&r->model, batch, &out));
     if (predicts_masked(r)) values[MASKED_RIGHT * rounds + k] = count_right(batch, best);
     if (labels) add_predictions(r, predictions, batch, &out);
   }
@@ -344,7 +352,8 @@ static void create_run(void *run) {
   if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
   if (s->val_samples) r->val = bert_batches_create(s->val_samples, shape);
   r->figures = (double *)zero_malloc(FIGURES * s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  bert_create(&r->model, &r->config, &shape, &dropout, recompute, &s->zero, s->comm, t->device);
+  r->losses = (BertLoss *)zero_malloc(s->micro_steps * sizeof(BertLoss), ZERO_MEM_OTHER);
+  bert_create(&r->model, &r->config, &shape, s->micro_steps, &dropout, recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;
 }
 
@@ -372,6 +381,7 @@ static void end_run(void *run) {
   bert_lines_free(&r->about.labels);
   zero_free(r->vocab);
   zero_free(r->figures);
+  zero_free(r->losses);
 }
 
 int main(int argc, char **argv) {
