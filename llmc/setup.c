@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../zero/batch.h"
+#include "dropout.h"
 #include "launch.h"
 #include "ops.h"
 #include "options_file.h"
@@ -51,6 +52,20 @@ void setup_print_notices(Setup *s, int argc, char **argv) {
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, &none, stdout);
 }
 
+static void check_dropout(const Options *o, ZeroErrors *errors) {
+  const struct {
+    const char *flag;
+    double rate;
+  } rates[] = {{"--dropout", o->dropout},
+               {"--attention-dropout", o->attention_dropout},
+               {"--classifier-dropout", o->classifier_dropout}};
+  for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+    if (rates[i].rate < 0.0 || dropout_rate_is_valid(rates[i].rate)) continue; // below 0: not settled yet
+    zero_errors_add(errors, "%s: %g is too small to be told from 0; give 0, or at least %g", rates[i].flag,
+                    rates[i].rate, DROPOUT_SMALLEST);
+  }
+}
+
 void setup_check_config(Setup *s, ZeroErrors *errors) {
   const Options *o = &s->options;
   zero_config_file_default(&s->file);
@@ -60,6 +75,7 @@ void setup_check_config(Setup *s, ZeroErrors *errors) {
     zero_config_file_check(o->config, &s->file, (int)o->stage, errors);
   }
   options_zero_config(o, &s->file, &s->zero);
+  check_dropout(o, errors);
   zero_config_check(&s->zero, errors);
 }
 
