@@ -8,6 +8,7 @@
 
 #include "../zero/batch.h"
 #include "dropout.h"
+#include "flags_agree.h"
 #include "launch.h"
 #include "ops.h"
 #include "options_file.h"
@@ -268,21 +269,21 @@ void setup_make_output(const Setup *s) {
 
 // ---------------------------------------------------------------- the run
 
-// Ranks whose files or flags differ would wait for each other for ever, or train on something else than they say.
+// Flags, and what follows from files and the model.
 static void check_same_on_all_ranks(const Setup *s) {
-  enum { FIGURES = 6 };
-  static const char *const what[FIGURES] = {
-      "steps", "training sequences", "validation sequences", "sequences of a micro-batch", "tokens of a sequence",
-      "--seed"};
+  static const char *const own[] = {"--threads", "-pn", "-pr", "-pg"};
+  enum { FIGURES = 5 };
+  static const char *const what[FIGURES] = {"steps", "training sequences", "validation sequences",
+                                            "sequences of a micro-batch", "tokens of a sequence"};
   const size_t ranks = (size_t)s->comm->size;
-  const double mine[FIGURES] = {
-      (double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s), (double)s->B,
-      (double)s->T,     (double)s->options.seed};
+  const double mine[FIGURES] = {(double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s),
+                                (double)s->B, (double)s->T};
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
   s->comm->control_gather(s->comm, mine, all, offsets);
   ZeroErrors errors = {NULL, 0};
+  flags_check_same(s->table.flags, s->table.count, own, sizeof own / sizeof own[0], s->comm, &errors);
   for (size_t i = 0; i < FIGURES; i++) {
     if (mine[i] == all[i]) continue;
     zero_errors_add(&errors, "rank %d has %.0f %s, rank 0 has %.0f; give all ranks the same flags and files",
