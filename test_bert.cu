@@ -15,7 +15,8 @@
 static void open_model(Test *test, Bert *m, Model *model, const BertDropout *dropout, const ZeroConfig *zero) {
   static const BertDropout none = {0.0f, 0.0f, 0.0f, 0};
   BertBatchShape shape = shape_of(model);
-  bert_create(m, &model->config, &shape, dropout ? dropout : &none, test->recompute, zero, test->comm, test->device);
+  bert_create(m, &model->config, &shape, 1, dropout ? dropout : &none, test->recompute, zero, test->comm,
+              test->device);
   bert_load(m, read_weights, model);
 }
 
@@ -114,12 +115,19 @@ static void check_gradients(Test *test, Bert *m, const Model *model, const char 
   zero_free(weights);
 }
 
+static BertLoss forward_backward(Bert *m, const BertBatch *batch, BertCounts counts, uint64_t step) {
+  BertLoss loss;
+  bert_forward_backward(m, batch, counts, step, &loss);
+  bert_finish(m);
+  return loss;
+}
+
 // Forward and backward of the fixture's batch; the loss and the gradients against records under `prefix`.
 static void check_backward(Test *test, Bert *m, const Model *model, const BertBatch *batch, const char *prefix,
                            double expected, uint64_t step) {
   BertCounts counts = {batch->targets, model->B};
   zero_micro_begin(m->engine, 0, 1);
-  double loss = mean_loss(model, bert_forward_backward(m, batch, counts, step), counts);
+  double loss = mean_loss(model, forward_backward(m, batch, counts, step), counts);
   check(test, near(loss, expected, LOSS_BOUND), "%s %s training loss %.9g, expected %.9g", model->label, prefix, loss,
         expected);
   ZeroNorm norm = zero_norm(m->engine);
@@ -207,7 +215,7 @@ static void run_training(Test *test, Bert *m, const Model *model, const char *ru
       Micro s = samples_of(model, run, step * A + k * ranks + (size_t)test->comm->rank);
       BertBatch batch = make_batch(model, &s, 0, model->B, 0, &block);
       zero_micro_begin(m->engine, (int)k, k + 1 == steps_per_rank);
-      BertLoss loss = bert_forward_backward(m, &batch, counts, step);
+      BertLoss loss = forward_backward(m, &batch, counts, step);
       masked[k] = loss.masked;
       labels[k] = loss.labels;
       zero_free(block);
@@ -300,7 +308,7 @@ static void check_half_batch(Test *test, Model *model, const Fixture *rival, Zer
 
   BertCounts counts = {batch.targets, model->B};
   zero_micro_begin(m.engine, 0, 1);
-  bert_forward_backward(&m, &batch, counts, 0);
+  forward_backward(&m, &batch, counts, 0);
   ZeroNorm norm = zero_norm(m.engine);
   check(test, !norm.overflow, "%s %s: the gradients overflow", model->label, type_name);
   for (int i = 0; i < BERT_NUM_TENSORS; i++) {
@@ -391,7 +399,7 @@ static void check_init(Test *test) {
   zero_errors_check(&errors, test->comm);
   c.nsp = 1;
   BertBatchShape shape = {1, c.max_positions, 0, 1, MASK_PROBABILITY};
-  bert_create(&m, &c, &shape, &none, test->recompute, &zero, test->comm, test->device);
+  bert_create(&m, &c, &shape, 1, &none, test->recompute, &zero, test->comm, test->device);
   bert_init(&m, 1);
   size_t most = bert_largest_tensor(&c);
   float *values = (float *)allocate(most, sizeof(float));

@@ -13,8 +13,8 @@
 #include "llmc/bert_model.h"
 #include "llmc/bert_weights.h"
 #include "llmc/metrics.h"
+#include "llmc/open_device.h"
 #include "llmc/predictions.h"
-#include "llmc/stop.h"
 #include "llmc/trainer.h"
 #include "zero/zero.h"
 
@@ -22,18 +22,16 @@ typedef struct {
   Trainer trainer;
   BertConfig config;
   Bert model;
-  BertAbout about; // dropout and names of the classes, for the folder that is written
-  char *vocab;     // path of the tokenizer's vocabulary, or NULL
+  BertWeights *weights; // of the folder that -e names, until the engine has them; else NULL
+  BertAbout about;      // dropout and names of the classes, for the folder that is written
+  char *vocab;          // path of the tokenizer's vocabulary, or NULL
   BertBatches *train, *val;
-  double *figures; // (FIGURES, micro_steps) of this rank's micro-batches
+  BertLoss *losses; // (micro_steps) of this rank's micro-batches
+  double *figures;  // (FIGURES, micro_steps) of the same
 } Run;
 
 // What is known of a micro-batch, summed over all ranks in global order.
 enum { MASKED_LOSS, LABEL_LOSS, TARGETS, SAMPLES, TOKENS, FLOPS, MASKED_RIGHT, FIGURES };
-
-static size_t min_size(size_t a, size_t b) {
-  return a < b ? a : b;
-}
 
 static int main_rank(const Run *r) {
   return trainer_main_rank(&r->trainer);
@@ -59,24 +57,25 @@ static double batch_flops(const Run *r, const BertBatch *batch) {
 }
 
 // values: (FIGURES, n), this rank's column k.
-static void note_batch(const Run *r, double *values, size_t n, size_t k, const BertBatch *batch, BertLoss loss) {
-  values[MASKED_LOSS * n + k] = loss.masked;
-  values[LABEL_LOSS * n + k] = loss.labels;
+static void note_batch(const Run *r, double *values, size_t n, size_t k, const BertBatch *batch) {
   values[TARGETS * n + k] = (double)batch->targets;
   values[SAMPLES * n + k] = (double)batch->real;
   values[TOKENS * n + k] = (double)batch->tokens_used;
   values[FLOPS * n + k] = batch_flops(r, batch);
+  values[MASKED_RIGHT * n + k] = 0.0;
 }
 
-static double sum_of(const Run *r, const double *values, size_t n, int figure) {
-  return zero_sum_ordered(r->model.engine, values + (size_t)figure * n, (int)n);
+static void note_loss(double *values, size_t n, size_t k, BertLoss loss) {
+  values[MASKED_LOSS * n + k] = loss.masked;
+  values[LABEL_LOSS * n + k] = loss.labels;
 }
 
-// The mean over the masked tokens plus, where labels are predicted, the mean over the samples.
-static double mean_loss(const Run *r, const double *values, size_t n) {
+// The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of
+// all ranks.
+static double mean_loss(const Run *r, const double *sums) {
   double loss = 0.0;
-  if (predicts_masked(r)) loss += sum_of(r, values, n, MASKED_LOSS) / sum_of(r, values, n, TARGETS);
-  if (!predicts_masked(r) || r->config.nsp) loss += sum_of(r, values, n, LABEL_LOSS) / sum_of(r, values, n, SAMPLES);
+  if (predicts_masked(r)) loss += sums[MASKED_LOSS] / sums[TARGETS];
+  if (!predicts_masked(r) || r->config.nsp) loss += sums[LABEL_LOSS] / sums[SAMPLES];
   return loss;
 }
 
@@ -93,18 +92,23 @@ static TrainerWork forward_backward(void *run, size_t step) {
       const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
       r->figures[TARGETS * n + k] = (double)bert_batches_train_targets(r->train, first + in_step);
     }
-    counts.targets = (size_t)sum_of(r, r->figures, n, TARGETS);
+    counts.targets = (size_t)zero_sum_ordered(r->model.engine, r->figures + TARGETS * n, (int)n);
   }
   for (size_t k = 0; k < n; k++) {
     const size_t in_step = (k * ranks + (size_t)s->comm->rank) * s->B;
     const BertBatch *batch = bert_batches_train(r->train, first + in_step, in_step);
     zero_micro_begin(r->model.engine, (int)k, k + 1 == n);
-    note_batch(r, r->figures, n, k, batch, bert_forward_backward(&r->model, batch, counts, step));
+    note_batch(r, r->figures, n, k, batch);
+    bert_forward_backward(&r->model, batch, counts, step, &r->losses[k]);
   }
+  bert_finish(&r->model);
+  for (size_t k = 0; k < n; k++) note_loss(r->figures, n, k, r->losses[k]);
+  double sums[FIGURES];
+  zero_sums_ordered(r->model.engine, r->figures, FIGURES, (int)n, sums);
   TrainerWork work;
-  work.loss = mean_loss(r, r->figures, n);
-  work.tokens = sum_of(r, r->figures, n, TOKENS);
-  work.flops = sum_of(r, r->figures, n, FLOPS);
+  work.loss = mean_loss(r, sums);
+  work.tokens = sums[TOKENS];
+  work.flops = sums[FLOPS];
   return work;
 }
 
@@ -146,11 +150,9 @@ static void print_labels(const Run *r, const Predictions *predictions, size_t sa
 static void validate(void *run, size_t step) {
   Run *r = (Run *)run;
   const Setup *s = &r->trainer.setup;
-  const size_t ranks = (size_t)s->comm->size, all = setup_val_sequences(s);
+  const SetupValidation of = setup_validation(s);
+  const size_t ranks = (size_t)s->comm->size, samples = of.sequences, rounds = of.rounds;
   const int labels = !predicts_masked(r) || r->config.nsp;
-  size_t micro_batches = (all + s->B - 1) / s->B;
-  if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
-  const size_t samples = min_size(all, micro_batches * s->B), rounds = (micro_batches + ranks - 1) / ranks;
   double *values = (double *)zero_malloc(FIGURES * rounds * sizeof(double), ZERO_MEM_OTHER); // (FIGURES, rounds)
   const size_t masked = bert_batch_max_masked(&r->model.shape);
   int *best = (int *)zero_malloc((masked + s->B) * sizeof(int), ZERO_MEM_OTHER); // (M), (B)
@@ -162,19 +164,21 @@ static void validate(void *run, size_t step) {
   Predictions *predictions = labels ? predictions_create(samples) : NULL;
   for (size_t k = 0; k < rounds; k++) {
     const BertBatch *batch = bert_batches_validate(r->val, (k * ranks + (size_t)s->comm->rank) * s->B, samples);
-    note_batch(r, values, rounds, k, batch, bert_forward(&r->model, batch, &out));
-    values[MASKED_RIGHT * rounds + k] = predicts_masked(r) ? count_right(batch, best) : 0.0;
+    note_batch(r, values, rounds, k, batch);
+    note_loss(values, rounds, k, bert_forward(&r->model, batch, &out));
+    if (predicts_masked(r)) values[MASKED_RIGHT * rounds + k] = count_right(batch, best);
     if (labels) add_predictions(r, predictions, batch, &out);
   }
-  const double loss = mean_loss(r, values, rounds), targets = sum_of(r, values, rounds, TARGETS);
-  const double masked_loss = sum_of(r, values, rounds, MASKED_LOSS), right = sum_of(r, values, rounds, MASKED_RIGHT);
+  double sums[FIGURES];
+  zero_sums_ordered(r->model.engine, values, FIGURES, (int)rounds, sums);
+  const double loss = mean_loss(r, sums);
   if (labels) predictions_gather(predictions, s->comm);
   if (main_rank(r)) {
     const double percent = 100.0;
     printf("val loss %.6f", loss);
     if (predicts_masked(r)) {
-      printf(" | masked right %.2f %% | perplexity %.2f", percent * right / targets,
-             metrics_perplexity(masked_loss / targets));
+      printf(" | masked right %.2f %% | perplexity %.2f", percent * sums[MASKED_RIGHT] / sums[TARGETS],
+             metrics_perplexity(sums[MASKED_LOSS] / sums[TARGETS]));
     }
     if (labels) print_labels(r, predictions, samples);
     printf(" | %zu samples\n", samples);
@@ -216,7 +220,8 @@ static void settle_dropout(Run *r, const BertAbout *folder) {
 }
 
 // What goes along with the model: the tokenizer's vocabulary, beside the samples or in the folder, and class names.
-static void find_texts(Run *r, const BertWeights *weights, ZeroErrors *errors) {
+static void find_texts(Run *r, ZeroErrors *errors) {
+  const BertWeights *weights = r->weights;
   const Options *o = &r->trainer.setup.options;
   const char *samples = o->train ? o->train : o->val;
   r->vocab = samples ? bert_text_beside(samples, ".vocab.txt") : NULL;
@@ -240,21 +245,21 @@ static void find_texts(Run *r, const BertWeights *weights, ZeroErrors *errors) {
 }
 
 // How many classes: as the samples have them or, where none are read, as the folder names them.
-static void settle_labels(Run *r, const BertWeights *weights, ZeroErrors *errors) {
+static void settle_labels(Run *r, ZeroErrors *errors) {
   const Setup *s = &r->trainer.setup;
   r->config.num_labels = setup_samples_info(s).num_labels;
   if (r->config.num_labels > 0) return;
-  if (weights) r->config.num_labels = bert_weights_about(weights)->labels.count;
+  if (r->weights) r->config.num_labels = bert_weights_about(r->weights)->labels.count;
   if (r->config.num_labels > 0) return;
   zero_errors_add(errors, "--task classify: neither samples nor -e %s say how many classes there are; give -i or -j",
                   s->options.model);
 }
 
-// errors is empty at first. Returns the open weights, if -e names a folder of them.
-static BertWeights *check_run(Run *r, ZeroErrors *errors) {
+static void check_run(void *run, ZeroErrors *errors) {
+  Run *r = (Run *)run;
   Setup *s = &r->trainer.setup;
   const Options *o = &s->options;
-  BertWeights *weights = bert_weights_open(o->model, &r->config, errors);
+  r->weights = bert_weights_open(o->model, &r->config, errors);
   const int model_errors = errors->count;
   setup_check_config(s, errors);
   if (o->recompute > BERT_RECOMPUTE_GELU && options_given(&s->table, "-r")) {
@@ -266,24 +271,22 @@ static BertWeights *check_run(Run *r, ZeroErrors *errors) {
     setup_check_samples(s, r->config.vocab_size, errors);
   }
   if (errors->count == 0) {
-    if (strcmp(o->task, "classify") == 0) settle_labels(r, weights, errors);
+    if (strcmp(o->task, "classify") == 0) settle_labels(r, errors);
     r->config.nsp = (int)o->nsp;
-    if (weights) bert_weights_choose(weights, &r->config, errors);
-    settle_dropout(r, weights ? bert_weights_about(weights) : NULL);
-    find_texts(r, weights, errors);
+    if (r->weights) bert_weights_choose(r->weights, &r->config, errors);
+    settle_dropout(r, r->weights ? bert_weights_about(r->weights) : NULL);
+    find_texts(r, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
   if (o->export_to && errors->count == 0) bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
-  return weights;
 }
 
-static void print_run(const Run *r, const BertWeights *weights) {
+static void print_run(const void *run) {
+  const Run *r = (const Run *)run;
   const Setup *s = &r->trainer.setup;
   const BertConfig *c = &r->config;
   const BertDropoutRates *d = &r->about.dropout;
-  printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
-         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
-         s->sequences, s->B, s->micro_steps, s->comm->size);
+  setup_print_run(s);
   printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
          c->num_layers, c->num_heads, c->channels, c->max_positions, c->vocab_size, c->padded_vocab_size,
          bert_num_parameters(c));
@@ -300,25 +303,19 @@ static void print_run(const Run *r, const BertWeights *weights) {
   printf("\n");
   setup_print(s, c->vocab_size);
   char note[BERT_NOTE_BYTES];
-  for (int kind = 0; weights && kind < BERT_NUM_NOTES; kind++) {
-    if (*bert_weights_note(weights, (BertNote)kind, note)) printf("note: -e %s: %s\n", s->options.model, note);
+  for (int kind = 0; r->weights && kind < BERT_NUM_NOTES; kind++) {
+    if (*bert_weights_note(r->weights, (BertNote)kind, note)) printf("note: -e %s: %s\n", s->options.model, note);
   }
   fflush(stdout);
 }
 
-typedef struct {
-  const Run *run;
-  const BertWeights *weights;
-} Source;
-
 // A tensor of the folder, or new values where it has none.
 static void weights_or_new(void *ctx, BertTensor t, size_t layer, size_t first, size_t count, float *out) {
-  const Source *source = (const Source *)ctx;
-  if (bert_weights_has(source->weights, t)) {
-    bert_weights_read(source->weights, t, layer, first, count, out);
+  const Run *r = (const Run *)ctx;
+  if (bert_weights_has(r->weights, t)) {
+    bert_weights_read(r->weights, t, layer, first, count, out);
   } else {
-    const uint64_t seed = (uint64_t)source->run->trainer.setup.options.seed;
-    bert_initial(&source->run->config, seed, t, layer, first, count, out);
+    bert_initial(&r->config, (uint64_t)r->trainer.setup.options.seed, t, layer, first, count, out);
   }
 }
 
@@ -334,33 +331,20 @@ static int write_tensors(void *run, const char *path, char *problem, size_t prob
   return bert_hf_write_tensors(path, &r->config, r->model.type, read_for_file, &r->model, problem, problem_bytes);
 }
 
-// --export. Training is over: a model that cannot be written is an error.
-static void export_model(Run *r) {
-  const char *path = r->trainer.setup.options.export_to;
-  enum { PROBLEM_BYTES = 8192 };
-  char problem[PROBLEM_BYTES];
-  if (bert_export(path, main_rank(r), &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model,
-                  problem, sizeof problem) != 0) {
-    zero_fatal("--export %s: %s", path, problem);
-  }
-  if (main_rank(r)) printf("exported to %s\n", path);
-}
-
-static void make_export_folder(const Run *r) {
-  ZeroErrors errors = {NULL, 0};
-  const char *path = r->trainer.setup.options.export_to;
-  if (path && main_rank(r)) bert_export_make(path, &errors);
-  zero_errors_check(&errors, r->trainer.setup.comm);
+static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
+  Run *r = (Run *)run;
+  return bert_export(path, main_rank(r), &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model,
+                     problem, problem_bytes);
 }
 
 // ----------------------------------------------------------------------------
-// The run
+// The program
 
-static void start_run(Run *r, BertWeights *weights) {
+static void create_run(void *run) {
+  Run *r = (Run *)run;
   Trainer *t = &r->trainer;
   const Setup *s = &t->setup;
   const Options *o = &s->options;
-  trainer_begin(t, setup_train_sequences(s));
   const BertBatchShape shape = {s->B, s->T, (int)o->packed, predicts_masked(r), o->mask_probability};
   const BertDropout dropout = {(float)o->dropout, (float)o->attention_dropout, (float)o->classifier_dropout,
                                (uint64_t)o->seed};
@@ -368,67 +352,60 @@ static void start_run(Run *r, BertWeights *weights) {
   if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
   if (s->val_samples) r->val = bert_batches_create(s->val_samples, shape);
   r->figures = (double *)zero_malloc(FIGURES * s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
-  bert_create(&r->model, &r->config, &shape, &dropout, recompute, &s->zero, s->comm, t->device);
+  r->losses = (BertLoss *)zero_malloc(s->micro_steps * sizeof(BertLoss), ZERO_MEM_OTHER);
+  bert_create(&r->model, &r->config, &shape, s->micro_steps, &dropout, recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;
-  setup_make_output(s);
-  make_export_folder(r);
-  if (main_rank(r)) print_run(r, weights); // after the engine has settled which transport it uses
-  if (weights) {
-    Source source = {r, weights};
-    bert_load(&r->model, weights_or_new, &source);
-    bert_weights_close(weights);
-  } else {
-    bert_init(&r->model, (uint64_t)o->seed);
-  }
-  TrainerCalls calls = {forward_backward, validate, NULL, "model.safetensors", write_tensors, data_seconds, r};
-  t->calls = calls;
-  trainer_start(t, TRAINER_PEAK_SIDE, s->B * s->T, r->config.channels, r->config.hidden);
 }
 
-static void end_run(Run *r) {
-  trainer_end(&r->trainer);
+static void fill_run(void *run) {
+  Run *r = (Run *)run;
+  if (r->weights) {
+    bert_load(&r->model, weights_or_new, r);
+    bert_weights_close(r->weights);
+  } else {
+    bert_init(&r->model, (uint64_t)r->trainer.setup.options.seed);
+  }
+}
+
+static TrainerProduct largest_product(const void *run) {
+  const Run *r = (const Run *)run;
+  const TrainerProduct product = {r->model.shape.B * r->model.shape.T, r->config.channels, r->config.hidden};
+  return product;
+}
+
+static void end_run(void *run) {
+  Run *r = (Run *)run;
   bert_destroy(&r->model);
-  if (r->train) bert_batches_free(r->train);
-  if (r->val) bert_batches_free(r->val);
+  bert_batches_free(r->train);
+  bert_batches_free(r->val);
   bert_lines_free(&r->about.labels);
   zero_free(r->vocab);
   zero_free(r->figures);
-  setup_free(&r->trainer.setup);
-}
-
-// The device that this program was built for.
-static ZeroDevice *open_device(ZeroComm *comm) {
-#ifdef ZERO_CUDA
-  return zero_device_cuda(comm);
-#else
-  (void)comm;
-  return zero_device_cpu();
-#endif
+  zero_free(r->losses);
 }
 
 int main(int argc, char **argv) {
+  TrainerModel bert;
+  memset(&bert, 0, sizeof bert);
+  bert.name = "train_bert";
+  bert.about = "trains a BERT with ZeRO.";
+  bert.options = OPTIONS_BERT;
+  bert.peak_side = TRAINER_PEAK_SIDE;
+  bert.open_device = open_device;
+  bert.check = check_run;
+  bert.create = create_run;
+  bert.print = print_run;
+  bert.fill = fill_run;
+  bert.largest_product = largest_product;
+  bert.forward_backward = forward_backward;
+  bert.validate = validate;
+  bert.data_seconds = data_seconds;
+  bert.checkpoint_file = "model.safetensors";
+  bert.write_checkpoint = write_tensors;
+  bert.make_export = bert_export_make;
+  bert.write_export = write_export;
+  bert.end = end_run;
   Run run;
-  ZeroErrors errors = {NULL, 0};
-  BertWeights *weights = NULL;
   memset(&run, 0, sizeof run);
-  Trainer *trainer = &run.trainer;
-  Setup *setup = &trainer->setup;
-  setup_parse(setup, OPTIONS_BERT, argc, argv, &errors);
-  if (setup_help(setup, "train_bert", "trains a BERT with ZeRO.")) {
-    zero_comm_destroy(setup->comm);
-    return ZERO_EXIT_OK;
-  }
-  trainer->device = open_device(setup->comm); // a machine without it is told so first
-  if (errors.count == 0) weights = check_run(&run, &errors);
-  zero_errors_check(&errors, setup->comm);
-  setup_print_notices(setup, argc, argv);
-  setup_finish(setup);
-  stop_catch_signals();
-  start_run(&run, weights);
-  trainer_run(trainer);
-  if (setup->options.export_to) export_model(&run);
-  end_run(&run);
-  zero_comm_destroy(setup->comm);
-  zero_device_destroy(trainer->device);
-  return ZERO_EXIT_OK;
+  return trainer_program(&bert, &run.trainer, &run, argc, argv);
 }

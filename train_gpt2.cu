@@ -10,17 +10,16 @@
 #include <string.h>
 
 #include "llmc/arena.h"
-#include "llmc/checkpoint_dir.h"
 #include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
 #include "llmc/gpt2_dropout.h"
 #include "llmc/gpt2_export.h"
 #include "llmc/gpt2_weights.h"
 #include "llmc/micro_batches.h"
+#include "llmc/open_device.h"
 #include "llmc/ops.h"
 #include "llmc/random.h"
 #include "llmc/sampler.h"
-#include "llmc/stop.h"
 #include "llmc/trainer.h"
 #include "zero/zero.h"
 #ifdef ZERO_CUDA
@@ -127,16 +126,6 @@ static void describe_tensor(const GPT2Config *config, GPT2Tensor t, ZeroTensor *
   tensor->shape[0] = rows;
   tensor->shape[1] = cols;
   tensor->flags = cols > 1 ? 0u : (unsigned)ZERO_NO_DECAY; // decay on 2-D tensors only
-}
-
-// The device that this program was built for.
-static ZeroDevice *open_device(ZeroComm *comm) {
-#ifdef ZERO_CUDA
-  return zero_device_cuda(comm);
-#else
-  (void)comm;
-  return zero_device_cpu();
-#endif
 }
 
 // First tensor of a unit in the order of GPT2Tensor.
@@ -428,6 +417,7 @@ typedef struct {
   GPT2Config config;
   GPT2DropoutRates rates;
   GPT2 model;
+  GPT2Weights *weights;  // of the file or folder that -e names, until the engine has them; else NULL
   MicroBatches *batches; // inputs and targets, (2, B, T); in training, what dropout needs behind them
   double *micro_losses;  // (micro_steps) summed losses of this rank's micro-batches
 } Run;
@@ -471,11 +461,8 @@ static TrainerWork forward_backward(void *run, size_t step) {
 // micro-batches, and rows past the end count for nothing.
 static double validate(Run *r, size_t *windows_seen) {
   const Setup *s = &r->trainer.setup;
-  size_t ranks = (size_t)s->comm->size, N = s->B * s->T, windows = dataloader_windows(s->val);
-  size_t micro_batches = (windows + s->B - 1) / s->B;
-  if (s->options.val_batches >= 0) micro_batches = min_size(micro_batches, (size_t)s->options.val_batches);
-  windows = min_size(windows, micro_batches * s->B);
-  size_t rounds = (micro_batches + ranks - 1) / ranks; // the last one may be partly masked
+  const SetupValidation of = setup_validation(s);
+  const size_t ranks = (size_t)s->comm->size, N = s->B * s->T, windows = of.sequences, rounds = of.rounds;
   double *losses = (double *)zero_malloc(rounds * sizeof(double), ZERO_MEM_OTHER);
   for (size_t k = 0; k < rounds; k++) {
     size_t window = (k * ranks + (size_t)s->comm->rank) * s->B;
@@ -545,10 +532,11 @@ static size_t checkpoint_bytes(const Run *r) {
   return gpt2_num_parameters(&r->config) * (state + (r->trainer.setup.zero.type == ZERO_BF16 ? 2 : sizeof(float)));
 }
 
-// errors is empty at first. Returns the open weights, if -e names a file or folder of them.
-static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
+static void check_run(void *run, ZeroErrors *errors) {
+  Run *r = (Run *)run;
   Setup *s = &r->trainer.setup;
-  GPT2Weights *weights = gpt2_weights_open(s->options.model, &r->config, errors);
+  r->rates = gpt2_dropout_rates(s->options.dropout, s->options.attention_dropout);
+  r->weights = gpt2_weights_open(s->options.model, &r->config, errors);
   int model_errors = errors->count;
   setup_check_config(s, errors);
   if (errors->count == 0) { // a batch from a broken file, data for a broken model would only confuse
@@ -557,15 +545,13 @@ static GPT2Weights *check_run(Run *r, ZeroErrors *errors) {
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
   if (s->options.export_to) gpt2_export_check(s->options.export_to, errors);
-  return weights;
 }
 
-static void print_run(const Run *r, const GPT2Weights *weights) {
+static void print_run(const void *run) {
+  const Run *r = (const Run *)run;
   const Setup *s = &r->trainer.setup;
   const GPT2Config *c = &r->config;
-  printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
-         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
-         s->sequences, s->B, s->micro_steps, s->comm->size);
+  setup_print_run(s);
   printf("model: %s | L %zu H %zu C %zu T %zu V %zu (padded to %zu) | %zu parameters\n", s->options.model,
          c->num_layers, c->num_heads, c->channels, c->max_seq_len, c->vocab_size, c->padded_vocab_size,
          gpt2_num_parameters(c));
@@ -577,7 +563,8 @@ static void print_run(const Run *r, const GPT2Weights *weights) {
   if (gpt2_drops(&r->rates)) printf("dropout: %g, attention %g\n", s->options.dropout, s->options.attention_dropout);
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
-  if (weights && *gpt2_weights_note(weights, &r->rates, note)) printf("note: -e %s: %s\n", s->options.model, note);
+  if (r->weights && *gpt2_weights_note(r->weights, &r->rates, note))
+    printf("note: -e %s: %s\n", s->options.model, note);
   fflush(stdout);
 }
 
@@ -596,19 +583,14 @@ static int write_bin(void *run, const char *path, char *problem, size_t problem_
   return gpt2_bin_write(path, &m->config, type, read_for_file, m, problem, problem_bytes);
 }
 
-// --export. Training is over: a model that cannot be written is an error.
-static void export_model(Run *r) {
-  const char *path = r->trainer.setup.options.export_to;
-  char problem[2 * CHECKPOINT_PATH];
-  if (gpt2_export(path, trainer_main_rank(&r->trainer), &r->config, &r->rates, r->model.type, read_for_file,
-                  &r->model, problem, sizeof problem) != 0) {
-    zero_fatal("--export %s: %s", path, problem);
-  }
-  if (trainer_main_rank(&r->trainer)) printf("exported to %s\n", path);
+static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
+  Run *r = (Run *)run;
+  return gpt2_export(path, trainer_main_rank(&r->trainer), &r->config, &r->rates, r->model.type, read_for_file,
+                     &r->model, problem, problem_bytes);
 }
 
 // ----------------------------------------------------------------------------
-// The loop
+// The program
 
 static void print_validation(void *run, size_t step) {
   Run *r = (Run *)run;
@@ -624,70 +606,65 @@ static double data_seconds(const void *run) {
   return dataloader_seconds(((const Run *)run)->trainer.setup.train);
 }
 
-static void make_export_folder(const Run *r) {
-  ZeroErrors errors = {NULL, 0};
-  const char *path = r->trainer.setup.options.export_to;
-  if (path && trainer_main_rank(&r->trainer)) gpt2_export_make(path, &errors);
-  zero_errors_check(&errors, r->trainer.setup.comm);
-}
-
-static void start_run(Run *r, GPT2Weights *weights) {
+static void create_run(void *run) {
+  Run *r = (Run *)run;
   Trainer *t = &r->trainer;
   const Setup *s = &t->setup;
-  trainer_begin(t, s->train ? dataloader_windows(s->train) : 0);
   const size_t validating = 16; // micro-batches whose losses are read together there, at least
-  r->rates = gpt2_dropout_rates(s->options.dropout, s->options.attention_dropout);
   r->batches = micro_batches_create(t->device, 2 * s->B * s->T + gpt2_dropout_ints(&r->rates, s->B, s->T),
                                     s->B * s->T, larger_size(s->micro_steps, validating));
   r->micro_losses = (double *)zero_malloc(s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   gpt2_create(&r->model, &r->config, s->B, s->T, (int)s->options.recompute, &s->zero, s->comm, t->device);
   t->engine = r->model.engine;
-  setup_make_output(s);
-  make_export_folder(r);
-  if (trainer_main_rank(t)) print_run(r, weights); // after the engine has settled which transport it uses
-  if (weights) {
-    gpt2_load(&r->model, weights);
-    gpt2_weights_close(weights);
-  } else {
-    gpt2_init(&r->model, (uint64_t)s->options.seed);
-  }
-  TrainerCalls calls = {forward_backward, print_validation, sample, "model.bin", write_bin, data_seconds, r};
-  t->calls = calls;
-  trainer_start(t, TRAINER_PEAK_SIDE, s->B * s->T, r->config.channels, 4 * r->config.channels);
 }
 
-static void end_run(Run *r) {
-  trainer_end(&r->trainer);
+static void fill_run(void *run) {
+  Run *r = (Run *)run;
+  if (r->weights) {
+    gpt2_load(&r->model, r->weights);
+    gpt2_weights_close(r->weights);
+  } else {
+    gpt2_init(&r->model, (uint64_t)r->trainer.setup.options.seed);
+  }
+}
+
+static TrainerProduct largest_product(const void *run) {
+  const Run *r = (const Run *)run;
+  const TrainerProduct product = {r->model.B * r->model.T, r->config.channels, 4 * r->config.channels};
+  return product;
+}
+
+static void end_run(void *run) {
+  Run *r = (Run *)run;
   gpt2_destroy(&r->model);
   micro_batches_destroy(r->batches);
   zero_free(r->micro_losses);
-  setup_free(&r->trainer.setup);
 }
 
 int main(int argc, char **argv) {
+  TrainerModel gpt2;
+  memset(&gpt2, 0, sizeof gpt2);
+  gpt2.name = "train_gpt2";
+  gpt2.about = "trains a GPT-2 with ZeRO.";
+  gpt2.options = OPTIONS_GPT2;
+  gpt2.peak_side = TRAINER_PEAK_SIDE;
+  gpt2.open_device = open_device;
+  gpt2.check = check_run;
+  gpt2.create = create_run;
+  gpt2.print = print_run;
+  gpt2.fill = fill_run;
+  gpt2.largest_product = largest_product;
+  gpt2.forward_backward = forward_backward;
+  gpt2.validate = print_validation;
+  gpt2.sample = sample;
+  gpt2.data_seconds = data_seconds;
+  gpt2.checkpoint_file = "model.bin";
+  gpt2.write_checkpoint = write_bin;
+  gpt2.make_export = gpt2_export_make;
+  gpt2.write_export = write_export;
+  gpt2.end = end_run;
   Run run;
-  ZeroErrors errors = {NULL, 0};
-  GPT2Weights *weights = NULL;
   memset(&run, 0, sizeof run);
-  Trainer *trainer = &run.trainer;
-  Setup *setup = &trainer->setup;
-  setup_parse(setup, OPTIONS_GPT2, argc, argv, &errors);
-  if (setup_help(setup, "train_gpt2", "trains a GPT-2 with ZeRO.")) {
-    zero_comm_destroy(setup->comm);
-    return ZERO_EXIT_OK;
-  }
-  trainer->device = open_device(setup->comm); // a machine without it is told so first
-  if (errors.count == 0) weights = check_run(&run, &errors);
-  zero_errors_check(&errors, setup->comm);
-  setup_print_notices(setup, argc, argv);
-  setup_finish(setup);
-  stop_catch_signals();
-  start_run(&run, weights);
-  trainer_run(trainer);
-  if (setup->options.export_to) export_model(&run);
-  end_run(&run);
-  zero_comm_destroy(setup->comm);
-  zero_device_destroy(trainer->device);
-  return ZERO_EXIT_OK;
+  return trainer_program(&gpt2, &run.trainer, &run, argc, argv);
 }
 #endif

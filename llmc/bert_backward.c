@@ -97,10 +97,10 @@ static void embeddings_backward(const BertPass *pass, const void *p, ZeroGrad g)
 
 // The embeddings' gradient is opened at the head, where they are tied to it, and closed after their own backward: it
 // travels once.
-BertLoss bert_forward_backward(Bert *m, const BertBatch *host_batch, BertCounts counts, uint64_t step) {
+void bert_forward_backward(Bert *m, const BertBatch *host_batch, BertCounts counts, uint64_t step, BertLoss *loss) {
   ZeroEngine *e = m->engine;
-  BertBatch copy;
-  const BertPass pass = {m, bert_batch_to_device(m, host_batch, &copy), 1, step};
+  const BertBatch batch = bert_batch_to_device(m, host_batch);
+  const BertPass pass = {m, &batch, 1, step};
   const void *embeddings = bert_trunk(&pass);
   int u = m->head_unit;
   const void *p = zero_get(e, u);
@@ -123,5 +123,5 @@ BertLoss bert_forward_backward(Bert *m, const BertBatch *host_batch, BertCounts 
   embeddings_backward(&pass, embeddings, ge);
   zero_grad_done(e, 0);
   zero_release(e, 0);
-  return bert_sum_losses(&pass);
+  bert_take_losses(&pass, loss);
 }

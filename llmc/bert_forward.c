@@ -1,6 +1,8 @@
 // BERT's forward pass. A unit's parameters are fetched while the one before it computes, and let go after use.
 #include "bert_model.h"
 
+#include <string.h>
+
 #include "../zero/half.h"
 #include "bert_pass.h"
 
@@ -38,17 +40,15 @@ const void *bert_drop_rows(const BertPass *pass, void *out, const void *inp, siz
   return out;
 }
 
-const BertBatch *bert_batch_to_device(Bert *m, const BertBatch *host, BertBatch *copy) {
+BertBatch bert_batch_to_device(Bert *m, const BertBatch *host) {
   if (host->N > bert_batch_max_rows(&m->shape) || host->M > bert_batch_max_masked(&m->shape) ||
       host->parts.count != m->shape.B || (host->M > 0) != bert_has(m, BERT_MLMW)) {
     zero_fatal("a batch of %zu rows, %zu of them masked, and %zu samples; the model holds %zu, %zu and %zu", host->N,
                host->M, host->parts.count, bert_batch_max_rows(&m->shape), bert_batch_max_masked(&m->shape),
                m->shape.B);
   }
-  if (m->device->host_memory) return host;
-  m->device->from_host(m->device, m->block_on_device, bert_batch_block(host), bert_batch_bytes(&host->shape));
-  *copy = bert_batch_on(host, m->block_on_device);
-  return copy;
+  memcpy(micro_batches_fill(m->batches), bert_batch_block(host), bert_batch_bytes(&host->shape));
+  return bert_batch_on(host, (void *)micro_batches_send(m->batches));
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -181,22 +181,21 @@ void bert_head_losses(const BertPass *pass, const void *embeddings, const void *
   if (bert_has(pass->m, BERT_POOLW)) label_losses(pass, p, counts, g);
 }
 
-// `count` of the device's floats at `values`, summed in order; host: room for them, or the same.
-static double sum_in_order(const Bert *m, float *host, const float *values, size_t count) {
-  if (host != values) m->device->to_host(m->device, host, values, count * sizeof(float));
-  double sum = 0.0;
-  for (size_t i = 0; i < count; i++) sum += (double)host[i];
-  return sum;
-}
-
-BertLoss bert_sum_losses(const BertPass *pass) {
+void bert_take_losses(const BertPass *pass, BertLoss *loss) {
   const Bert *m = pass->m;
   const BertHead *h = &m->head;
-  BertLoss loss = {0.0, 0.0};
-  if (bert_has(m, BERT_MLMW)) loss.masked = sum_in_order(m, h->host_masked_losses, h->masked_losses, pass->batch->M);
+  loss->masked = loss->labels = 0.0;
+  if (bert_has(m, BERT_MLMW)) {
+    micro_batches_take_losses(m->batches, h->masked_losses, pass->batch->M, &loss->masked);
+  }
   // A regression has a loss for samples that are missing: they are the last ones.
-  if (bert_has(m, BERT_POOLW)) loss.labels = sum_in_order(m, h->host_losses, h->label_losses, pass->batch->real);
-  return loss;
+  if (bert_has(m, BERT_POOLW)) {
+    micro_batches_take_losses(m->batches, h->label_losses, pass->batch->real, &loss->labels);
+  }
+}
+
+void bert_finish(Bert *m) {
+  micro_batches_finish(m->batches);
 }
 
 // ---------------------------------------------------------------------------------------------------
@@ -235,8 +234,8 @@ static void values_to_host(Bert *m, float *wanted, const void *values, size_t co
 BertLoss bert_forward(Bert *m, const BertBatch *host_batch, const BertOutputs *outputs) {
   static const BertOutputs nothing = {NULL, NULL, NULL, NULL, NULL};
   const BertOutputs *o = outputs ? outputs : &nothing;
-  BertBatch copy;
-  BertPass pass = {m, bert_batch_to_device(m, host_batch, &copy), 0, 0};
+  const BertBatch batch = bert_batch_to_device(m, host_batch);
+  const BertPass pass = {m, &batch, 0, 0};
   BertHead *h = &m->head;
   const ZeroGrad none = {NULL, ZERO_F32, 0};
   const size_t M = host_batch->M, B = host_batch->parts.count;
@@ -260,5 +259,8 @@ BertLoss bert_forward(Bert *m, const BertBatch *host_batch, const BertOutputs *o
   if (o->hidden) {
     values_to_host(m, o->hidden, m->blocks[m->config.num_layers - 1].x2, host_batch->N * m->config.channels);
   }
-  return bert_sum_losses(&pass);
+  BertLoss loss;
+  bert_take_losses(&pass, &loss);
+  bert_finish(m);
+  return loss;
 }

@@ -8,6 +8,7 @@
 #include "random.h"
 
 #define INIT_STD 0.02f
+enum { KINDS_OF_LOSS = 2 }; // of masked tokens, of labels
 
 // ---------------------------------------------------------------------------------------------------
 // Tensors and units
@@ -176,8 +177,9 @@ static void take_activations(Bert *m, Arena *arena) {
   m->scratch = arena_take(arena, scratch_bytes(m, N, M));
 }
 
-void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape, const BertDropout *dropout,
-                 int recompute, const ZeroConfig *zero, ZeroComm *comm, ZeroDevice *device) {
+void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape, size_t micro_steps,
+                 const BertDropout *dropout, int recompute, const ZeroConfig *zero, ZeroComm *comm,
+                 ZeroDevice *device) {
   memset(m, 0, sizeof *m);
   m->config = *config;
   m->shape = *shape;
@@ -204,24 +206,14 @@ void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape,
   arena.base = m->activations;
   arena.used = 0;
   take_activations(m, &arena);
-  m->head.host_losses = m->head.label_losses;
-  m->head.host_masked_losses = m->head.masked_losses;
-  if (!device->host_memory) {
-    m->block_on_device = device->alloc(device, bert_batch_bytes(shape), ZERO_MEM_ACTIVATIONS);
-    m->head.host_losses = device->alloc_host(device, shape->B * sizeof(float), ZERO_MEM_OTHER);
-    m->head.host_masked_losses =
-        device->alloc_host(device, bert_batch_max_masked(shape) * sizeof(float), ZERO_MEM_OTHER);
-  }
+  m->batches = micro_batches_create(device, bert_batch_bytes(shape) / sizeof(int),
+                                    larger_size(shape->B, bert_batch_max_masked(shape)), KINDS_OF_LOSS * micro_steps);
 }
 
 void bert_destroy(Bert *m) {
   ZeroDevice *device = m->device;
   zero_destroy(m->engine);
-  if (!device->host_memory) {
-    device->free(device, m->block_on_device);
-    device->free_host(device, m->head.host_losses);
-    device->free_host(device, m->head.host_masked_losses);
-  }
+  micro_batches_destroy(m->batches);
   device->free(device, m->activations);
   zero_free(m->blocks);
 }

@@ -15,6 +15,7 @@
 #include "../zero/zero.h"
 #include "bert_batch.h"
 #include "bert_config.h"
+#include "micro_batches.h"
 #include "ops.h"
 
 #ifdef __cplusplus
@@ -45,17 +46,16 @@ typedef struct {
 
 // The same of the head. M masked rows, B samples.
 typedef struct {
-  void *gathered, *pre, *act, *norm;       // (M, C) masked rows, dense, GELU, LayerNorm
-  float *mean, *rstd;                      // (M)
-  void *first, *pooled, *dropped;          // (B, C) rows of [CLS], after the pooler, and after dropout
-  void *value;                             // (B) what a regression predicts
-  void *dnorm, *dact, *dpooled, *dfirst;   // (M, C) twice, (B, C) twice: gradients
-  void *dvalue;                            // (B)
-  float *masked_losses, *label_losses;     // (M), (B)
-  float *masked_logits, *label_logits;     // (M, V), (B, labels): as they are asked for, else NULL
-  int *masked_best, *label_best;           // (M), (B)
-  const int *zeros;                        // (B) the position of every [CLS]
-  float *host_masked_losses, *host_losses; // (M), (B) on the host
+  void *gathered, *pre, *act, *norm;     // (M, C) masked rows, dense, GELU, LayerNorm
+  float *mean, *rstd;                    // (M)
+  void *first, *pooled, *dropped;        // (B, C) rows of [CLS], after the pooler, and after dropout
+  void *value;                           // (B) what a regression predicts
+  void *dnorm, *dact, *dpooled, *dfirst; // (M, C) twice, (B, C) twice: gradients
+  void *dvalue;                          // (B)
+  float *masked_losses, *label_losses;   // (M), (B)
+  float *masked_logits, *label_logits;   // (M, V), (B, labels): as they are asked for, else NULL
+  int *masked_best, *label_best;         // (M), (B)
+  const int *zeros;                      // (B) the position of every [CLS]
 } BertHead;
 
 typedef struct {
@@ -77,12 +77,13 @@ typedef struct {
   BertHead head;
   void *dres, *dtmp, *ddrop, *dwide; // (N, C) three times, (N, larger of 3C and H): gradients on their way down
   void *scratch;
-  void *block_on_device; // the batch's arrays, where the device's memory is not the host's
+  MicroBatches *batches; // the batches' arrays on their way to the device, the losses on their way back
 } Bert;
 
-// Collective. Memory for batches of `shape`. Parameters are 0 until bert_init or bert_load.
-void bert_create(Bert *, const BertConfig *, const BertBatchShape *shape, const BertDropout *, int recompute,
-                 const ZeroConfig *, ZeroComm *, ZeroDevice *);
+// Collective. Memory for batches of `shape`. micro_steps: batches whose losses may be under way before bert_finish,
+// at least 1; with more of them the host waits in between. Parameters are 0 until bert_init or bert_load.
+void bert_create(Bert *, const BertConfig *, const BertBatchShape *shape, size_t micro_steps, const BertDropout *,
+                 int recompute, const ZeroConfig *, ZeroComm *, ZeroDevice *);
 void bert_destroy(Bert *);
 
 // Elements [first, first + count) of the initial tensor: weights and embeddings normal with deviation 0.02, also
@@ -120,8 +121,11 @@ BertLoss bert_forward(Bert *, const BertBatch *, const BertOutputs *outputs);
 typedef struct {
   size_t targets, samples;
 } BertCounts;
-// Forward with the dropout of this step, and backward.
-BertLoss bert_forward_backward(Bert *, const BertBatch *, BertCounts, uint64_t step);
+// Forward with the dropout of this step, and backward. The batch may be another one on return, although the device
+// may not have computed it yet; *loss is known after bert_finish.
+void bert_forward_backward(Bert *, const BertBatch *, BertCounts, uint64_t step, BertLoss *loss);
+// Waits for the losses of all batches so far.
+void bert_finish(Bert *);
 
 #ifdef __cplusplus
 }

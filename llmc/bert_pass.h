@@ -33,8 +33,8 @@ static inline size_t bert_labels(const Bert *m) {
   return m->config.num_labels > 0 ? m->config.num_labels : BERT_NSP_LABELS;
 }
 
-// The batch whose arrays the device can read: *host, or *copy with a copy of them.
-const BertBatch *bert_batch_to_device(Bert *, const BertBatch *host, BertBatch *copy);
+// The same batch with its arrays where the device can read them, behind the kernels queued so far.
+BertBatch bert_batch_to_device(Bert *, const BertBatch *host);
 // Up to the last block's output, blocks[L - 1].x2. Returns the embeddings' parameters, still held; the head's are
 // being fetched.
 const void *bert_trunk(const BertPass *);
@@ -44,6 +44,7 @@ void bert_head_forward(const BertPass *, const void *p);
 // embeddings, p: parameters; ge, g: gradients, read only with counts.
 void bert_head_losses(const BertPass *, const void *embeddings, const void *p, const BertCounts *counts, ZeroGrad ge,
                       ZeroGrad g);
-BertLoss bert_sum_losses(const BertPass *);
+// Queues their way to the host: *loss is known after bert_finish.
+void bert_take_losses(const BertPass *, BertLoss *loss);
 
 #endif

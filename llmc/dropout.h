@@ -5,6 +5,10 @@
 // Philox's counter is (element / 4, position, sample, site) and its key 64 bits mixed from the seed, plus the step;
 // element i takes word i % 4. It is dropped where that word is below rate * 2^32, and becomes 0 whatever it was;
 // those kept are multiplied by 1 / (1 - rate). The element is a channel, or in attention the key's position.
+//
+// Words are whole numbers, so the rate is rounded to a multiple of 2^-32, and both uses take the rounded one: the
+// mean stays as it is without dropout. Rates from 2^-9 on are such multiples as floats; one that would be rounded to
+// 0 is refused.
 #ifndef LLMC_DROPOUT_H
 #define LLMC_DROPOUT_H
 
@@ -16,7 +20,9 @@
 extern "C" {
 #endif
 
-enum { DROPOUT_WORDS = 4 }; // that Philox draws at a time
+enum { DROPOUT_WORDS = 4 };              // that Philox draws at a time
+#define DROPOUT_WORD_VALUES 4294967296.0 // 2^32: of each
+#define DROPOUT_SMALLEST (1.0 / DROPOUT_WORD_VALUES)
 
 // What kernels take instead of an OpsDropout.
 typedef struct {
@@ -30,17 +36,23 @@ static inline int dropout_is_on(const OpsDropout *dropout) {
   return dropout != NULL && dropout->rate != 0;
 }
 
+// 0: none. Others: can they be drawn?
+static inline int dropout_rate_is_valid(double rate) {
+  return rate == 0 || (rate >= DROPOUT_SMALLEST && (float)rate < 1.0f);
+}
+
 // The plan that drops nothing where there is no dropout: it scales by 1.
 static inline DropoutPlan dropout_plan(const OpsDropout *dropout) {
-  const double words = 4294967296.0; // 2^32
   // The finalizer of splitmix64, whose every input bit changes half of the output's: other uses of a run's seed take
   // it as Philox's key as it is.
   const uint64_t increment = UINT64_C(0x9E3779B97F4A7C15);
   const uint64_t multipliers[2] = {UINT64_C(0xBF58476D1CE4E5B9), UINT64_C(0x94D049BB133111EB)};
   DropoutPlan plan = {{0, 0}, 0, 0, 1.0f};
   if (!dropout_is_on(dropout)) return plan;
-  const double rate = (double)dropout->rate;
-  if (!(rate > 0 && rate < 1)) zero_fatal("dropout: expected a rate of at least 0 and below 1, found %g", rate);
+  if (!dropout_rate_is_valid((double)dropout->rate)) {
+    zero_fatal("dropout: expected a rate of 0, or of at least %g and below 1, found %g", DROPOUT_SMALLEST,
+               (double)dropout->rate);
+  }
   uint64_t key = dropout->seed + increment;
   key = (key ^ key >> 30) * multipliers[0];
   key = (key ^ key >> 27) * multipliers[1];
@@ -48,8 +60,9 @@ static inline DropoutPlan dropout_plan(const OpsDropout *dropout) {
   plan.key[0] = (uint32_t)key;
   plan.key[1] = (uint32_t)(key >> 32);
   plan.site = dropout->site;
-  plan.threshold = (uint32_t)(rate * words);
-  plan.scale = (float)(1.0 / (1.0 - rate));
+  const double half = 0.5;
+  plan.threshold = (uint32_t)((double)dropout->rate * DROPOUT_WORD_VALUES + half);
+  plan.scale = (float)(1.0 / (1.0 - (double)plan.threshold / DROPOUT_WORD_VALUES));
   return plan;
 }
 

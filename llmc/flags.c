@@ -90,13 +90,13 @@ static void check_range(const Flag *flag, const char *name, const char *text, do
                   flag->max);
 }
 
-// Is word one of those in "a|b|c"?
-static int is_choice(const char *choices, const char *word) {
+int flags_choice(const char *choices, const char *word) {
   const size_t length = strlen(word);
-  for (const char *at = choices;;) {
+  int place = 0;
+  for (const char *at = choices;; place++) {
     const size_t choice = strcspn(at, "|");
-    if (choice == length && memcmp(at, word, length) == 0) return 1;
-    if (at[choice] == '\0') return 0;
+    if (choice == length && memcmp(at, word, length) == 0) return place;
+    if (at[choice] == '\0') return -1;
     at += choice + 1;
   }
 }
@@ -127,7 +127,7 @@ static void set_value(const Flag *flag, const char *name, const char *text, Zero
       return;
     }
     case FLAG_STRING:
-      if (flag->choices != NULL && !is_choice(flag->choices, text)) {
+      if (flag->choices != NULL && flags_choice(flag->choices, text) < 0) {
         zero_errors_add(errors, "%s: '%s' is not known; give one of %s", name, text, flag->choices);
         return;
       }

@@ -37,6 +37,8 @@ typedef struct {
 // ignored flags go to `notices` (NULL: dropped).
 void flags_parse(const Flag *flags, size_t count, int argc, char **argv, int *given, ZeroErrors *errors,
                  FILE *notices);
+// The place, from 0, of a word in "a|b|c"; -1: it is none of them.
+int flags_choice(const char *choices, const char *word);
 // The aligned table; a section heading is a Flag with name NULL and its text in help.
 void flags_help(FILE *, const Flag *flags, size_t count);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../zero/memory.h"
+#include "dropout.h"
 #include "json_file.h"
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
@@ -79,8 +80,8 @@ size_t hf_config_size_or(const HFConfig *config, const char *key, size_t missing
 double hf_config_rate(const HFConfig *config, const char *key, double missing) {
   const cJSON *item = hf_config_get(config, key);
   if (item == NULL) return missing;
-  if (cJSON_IsNumber(item) && item->valuedouble >= 0.0 && item->valuedouble < 1.0) return item->valuedouble;
-  hf_config_refuse(config, key, item, "give a number of 0 or more, below 1");
+  if (cJSON_IsNumber(item) && dropout_rate_is_valid(item->valuedouble)) return item->valuedouble;
+  hf_config_refuse(config, key, item, "give 0, or a number from 2.4e-10, below 1");
   return 0.0;
 }
 

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "../zero/batch.h"
+#include "dropout.h"
+#include "flags_agree.h"
 #include "launch.h"
 #include "ops.h"
 #include "options_file.h"
@@ -51,6 +53,20 @@ void setup_print_notices(Setup *s, int argc, char **argv) {
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, &none, stdout);
 }
 
+static void check_dropout(const Options *o, ZeroErrors *errors) {
+  const struct {
+    const char *flag;
+    double rate;
+  } rates[] = {{"--dropout", o->dropout},
+               {"--attention-dropout", o->attention_dropout},
+               {"--classifier-dropout", o->classifier_dropout}};
+  for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++) {
+    if (rates[i].rate < 0.0 || dropout_rate_is_valid(rates[i].rate)) continue; // below 0: not settled yet
+    zero_errors_add(errors, "%s: %g is too small to be told from 0; give 0, or at least %g", rates[i].flag,
+                    rates[i].rate, DROPOUT_SMALLEST);
+  }
+}
+
 void setup_check_config(Setup *s, ZeroErrors *errors) {
   const Options *o = &s->options;
   zero_config_file_default(&s->file);
@@ -60,6 +76,7 @@ void setup_check_config(Setup *s, ZeroErrors *errors) {
     zero_config_file_check(o->config, &s->file, (int)o->stage, errors);
   }
   options_zero_config(o, &s->file, &s->zero);
+  check_dropout(o, errors);
   zero_config_check(&s->zero, errors);
 }
 
@@ -113,6 +130,15 @@ size_t setup_train_sequences(const Setup *s) {
 size_t setup_val_sequences(const Setup *s) {
   if (s->val_samples) return sample_loader_info(s->val_samples).num_samples;
   return s->val ? dataloader_windows(s->val) : 0;
+}
+
+SetupValidation setup_validation(const Setup *s) {
+  const size_t all = setup_val_sequences(s), ranks = (size_t)s->comm->size;
+  const int64_t most = s->options.val_batches;
+  size_t micro_batches = (all + s->B - 1) / s->B;
+  if (most >= 0 && (size_t)most < micro_batches) micro_batches = (size_t)most;
+  const size_t sequences = micro_batches * s->B < all ? micro_batches * s->B : all;
+  return (SetupValidation){sequences, (micro_batches + ranks - 1) / ranks};
 }
 
 // -x 0 evaluates or converts a model
@@ -243,21 +269,21 @@ void setup_make_output(const Setup *s) {
 
 // ---------------------------------------------------------------- the run
 
-// Ranks whose files or flags differ would wait for each other for ever, or train on something else than they say.
+// Flags, and what follows from files and the model.
 static void check_same_on_all_ranks(const Setup *s) {
-  enum { FIGURES = 6 };
-  static const char *const what[FIGURES] = {
-      "steps", "training sequences", "validation sequences", "sequences of a micro-batch", "tokens of a sequence",
-      "--seed"};
+  static const char *const own[] = {"--threads", "-pn", "-pr", "-pg"};
+  enum { FIGURES = 5 };
+  static const char *const what[FIGURES] = {"steps", "training sequences", "validation sequences",
+                                            "sequences of a micro-batch", "tokens of a sequence"};
   const size_t ranks = (size_t)s->comm->size;
-  const double mine[FIGURES] = {
-      (double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s), (double)s->B,
-      (double)s->T,     (double)s->options.seed};
+  const double mine[FIGURES] = {(double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s),
+                                (double)s->B, (double)s->T};
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
   s->comm->control_gather(s->comm, mine, all, offsets);
   ZeroErrors errors = {NULL, 0};
+  flags_check_same(s->table.flags, s->table.count, own, sizeof own / sizeof own[0], s->comm, &errors);
   for (size_t i = 0; i < FIGURES; i++) {
     if (mine[i] == all[i]) continue;
     zero_errors_add(&errors, "rank %d has %.0f %s, rank 0 has %.0f; give all ranks the same flags and files",
@@ -306,6 +332,12 @@ static void print_data(const Setup *s) {
   if (s->val_samples) {
     print_verified(sample_loader_verified(s->val_samples), sample_loader_files(s->val_samples), "-j");
   }
+}
+
+void setup_print_run(const Setup *s) {
+  printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
+         s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
+         s->sequences, s->B, s->micro_steps, s->comm->size);
 }
 
 void setup_print(const Setup *s, size_t vocab) {

@@ -62,6 +62,12 @@ SamplesInfo setup_samples_info(const Setup *);
 // Windows or samples; 0 where there is none.
 size_t setup_train_sequences(const Setup *);
 size_t setup_val_sequences(const Setup *);
+// What a validation takes by -m: the first `sequences` of the split, in `rounds` micro-batches of every rank. What is
+// past the end in the last round counts for nothing.
+typedef struct {
+  size_t sequences, rounds;
+} SetupValidation;
+SetupValidation setup_validation(const Setup *);
 // Can -o be written to, and does its disk have room for a checkpoint of so many bytes, where -n asks for some?
 void setup_check_output(const Setup *, size_t checkpoint_bytes, ZeroErrors *errors);
 
@@ -71,6 +77,8 @@ void setup_make_output(const Setup *);
 // Steps and schedule of the run, for which the data has to be open. Collective: ranks whose data or flags differ end
 // with exit code 1.
 void setup_finish(Setup *);
+// The first line of a run: ranks, types and batch. After zero_initialize, which may choose another transport.
+void setup_print_run(const Setup *);
 // The lines of data and optimizer that a run begins with. vocab: tokens that the model knows.
 void setup_print(const Setup *, size_t vocab);
 void setup_free(Setup *);

@@ -1,4 +1,4 @@
-// The loop that every trainer runs.
+// A trainer's program, whatever the model is.
 #include "trainer.h"
 
 #include <stdio.h>
@@ -33,13 +33,15 @@ static ZeroStep update(Trainer *t, float lr, double loss) {
 }
 
 // FLOP/s that the ranks' matrix multiplies reach together: the best of two square shapes and the model's own.
-static double measure_peak(Trainer *t, size_t side, size_t rows, size_t inputs, size_t outputs) {
+static double measure_peak(const Trainer *t) {
   const double seconds = 0.1; // each; half a second in all
   const ZeroType type = t->setup.zero.type;
+  const size_t side = t->model->peak_side;
+  const TrainerProduct largest = t->model->largest_product(t->run);
   double best = matmul_peak(side, side, side, type, seconds);
   double other = matmul_peak(2 * side, 2 * side, 2 * side, type, seconds);
   best = other > best ? other : best;
-  other = matmul_peak(rows, inputs, outputs, type, seconds);
+  other = matmul_peak(largest.rows, largest.inputs, largest.outputs, type, seconds);
   best = other > best ? other : best;
   return zero_sum_ordered(t->engine, &best, 1);
 }
@@ -57,23 +59,26 @@ static void open_log(Trainer *t) {
   if (checkpoint_move_aside(o->out, problem, sizeof problem) != 0) zero_fatal("-o %s: %s", o->out, problem);
 }
 
-void trainer_begin(Trainer *t, size_t windows) {
+// The start of what a checkpoint keeps.
+static void begin_progress(Trainer *t) {
   const Setup *s = &t->setup;
   const uint64_t sampler_seed = 1337; // llm.c's
   t->progress.sample_state = sampler_seed;
   t->progress.seed = (uint64_t)s->options.seed;
   t->progress.sequences = s->sequences;
   t->progress.T = s->T;
-  t->progress.windows = windows;
+  t->progress.windows = setup_train_sequences(s);
   outliers_init(&t->progress.loss);
   outliers_init(&t->progress.norm);
 }
 
-void trainer_start(Trainer *t, size_t side, size_t rows, size_t inputs, size_t outputs) {
+// With engine and weights in place: resumes where -y asks for it, prints the memory table, measures the peak and
+// opens the log.
+static void start(Trainer *t) {
   const Setup *s = &t->setup;
   if (s->options.resume) t->resumed = run_checkpoint_resume(t->engine, s->comm, &s->options, &t->progress);
   zero_print_memory(t->engine, stdout);
-  if (s->steps > 0) t->peak_flops = measure_peak(t, side, rows, inputs, outputs);
+  if (s->steps > 0) t->peak_flops = measure_peak(t);
   if (!trainer_main_rank(t)) return;
   if (s->steps > 0) printf("matrix multiply peak: %.1f GFLOP/s, all ranks\n", t->peak_flops * 1e-9);
   open_log(t);
@@ -102,13 +107,14 @@ static void evaluate(Trainer *t, size_t step) {
   const Setup *s = &t->setup;
   const Options *o = &s->options;
   const int last = step == s->steps;
-  if (o->val_every > 0 && o->val && (last || step % (size_t)o->val_every == 0)) t->calls.validate(t->calls.run, step);
-  if (t->calls.sample && o->sample_every > 0 && (last || (step > 0 && step % (size_t)o->sample_every == 0))) {
-    t->calls.sample(t->calls.run);
+  if (o->val_every > 0 && o->val && (last || step % (size_t)o->val_every == 0)) t->model->validate(t->run, step);
+  if (t->model->sample && o->sample_every > 0 && (last || (step > 0 && step % (size_t)o->sample_every == 0))) {
+    t->model->sample(t->run);
   }
 }
 
-void trainer_run(Trainer *t) {
+// All steps up to -x or a signal.
+static void run_steps(Trainer *t) {
   const Setup *s = &t->setup;
   const Options *o = &s->options;
   TrainerWork since = {0.0, 0.0, 0.0};    // the last step's line
@@ -121,13 +127,13 @@ void trainer_run(Trainer *t) {
   for (; step <= s->steps; step++) {
     evaluate(t, step);
     if (step == s->steps) break;
-    double start = clock_now();
+    const double started = clock_now();
     size_t at = schedule_counts_applied(&s->schedule) ? zero_steps_applied(t->engine) : step;
     double lr = schedule_lr(&s->schedule, at), beta1, beta2;
     if (schedule_betas(&s->schedule, at, &beta1, &beta2)) zero_set_betas(t->engine, beta1, beta2);
-    TrainerWork work = t->calls.forward_backward(t->calls.run, step);
+    TrainerWork work = t->model->forward_backward(t->run, step);
     ZeroStep done = update(t, (float)lr, work.loss);
-    busy += clock_now() - start;
+    busy += clock_now() - started;
     since.tokens += work.tokens;
     since.flops += work.flops;
     zero_process_peak();
@@ -150,8 +156,8 @@ void trainer_run(Trainer *t) {
         o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
     t->progress.step = step + 1;
     if (due) {
-      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->calls.model_file, t->calls.write_model,
-                          t->calls.run);
+      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->model->checkpoint_file, t->model->write_checkpoint,
+                          t->run);
     }
     if (stop) break;
   }
@@ -160,12 +166,58 @@ void trainer_run(Trainer *t) {
     printf("stopped by a signal after step %zu%s\n", step + 1,
            o->checkpoint_every > 0 || o->export_to ? "" : ", nothing saved: no -n");
   printf("trained %zu steps in %.1f s", (stop ? step + 1 : step) - first, busy);
-  if (busy > 0.0) printf(", %.2f %% of it reading data", 100.0 * t->calls.data_seconds(t->calls.run) / busy);
+  if (busy > 0.0) printf(", %.2f %% of it reading data", 100.0 * t->model->data_seconds(t->run) / busy);
   printf("\n");
 }
 
-void trainer_end(Trainer *t) {
+static void make_export(const Trainer *t) {
+  ZeroErrors errors = {NULL, 0};
+  const char *path = t->setup.options.export_to;
+  if (path && trainer_main_rank(t)) t->model->make_export(path, &errors);
+  zero_errors_check(&errors, t->setup.comm);
+}
+
+// Training is over: a model that cannot be written is an error.
+static void write_export(Trainer *t) {
+  const char *path = t->setup.options.export_to;
+  char problem[2 * CHECKPOINT_PATH];
+  if (!path) return;
+  if (t->model->write_export(t->run, path, problem, sizeof problem) != 0)
+    zero_fatal("--export %s: %s", path, problem);
+  if (trainer_main_rank(t)) printf("exported to %s\n", path);
+}
+
+int trainer_program(const TrainerModel *model, Trainer *t, void *run, int argc, char **argv) {
+  Setup *s = &t->setup;
+  ZeroErrors errors = {NULL, 0};
+  t->model = model;
+  t->run = run;
+  setup_parse(s, model->options, argc, argv, &errors);
+  if (setup_help(s, model->name, model->about)) {
+    zero_comm_destroy(s->comm);
+    return ZERO_EXIT_OK;
+  }
+  t->device = model->open_device(s->comm); // a machine without it is told so first
+  if (errors.count == 0) model->check(run, &errors);
+  zero_errors_check(&errors, s->comm);
+  setup_print_notices(s, argc, argv);
+  setup_finish(s);
+  stop_catch_signals();
+  begin_progress(t);
+  model->create(run);
+  setup_make_output(s);
+  make_export(t);
+  if (trainer_main_rank(t)) model->print(run); // after the engine has settled which transport it uses
+  model->fill(run);
+  start(t);
+  run_steps(t);
+  write_export(t);
   zero_print_traffic(t->engine, stdout);
   zero_print_peak(t->engine, stdout);
   if (t->log) logger_close(t->log);
+  model->end(run);
+  setup_free(s);
+  zero_comm_destroy(s->comm);
+  zero_device_destroy(t->device);
+  return ZERO_EXIT_OK;
 }

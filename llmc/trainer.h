@@ -1,5 +1,6 @@
-// The loop that every trainer runs: schedule, update, step lines, main.log, checkpoints, validation and samples when
-// they are due, and the stop on a signal. What a step computes is the model's: it comes in as calls.
+// A trainer's program, whatever the model is: the start, the loop around the steps with schedule, update, step lines,
+// main.log, checkpoints, validation and samples when they are due, the stop on a signal, the export and the end.
+// What the model is and computes comes in as calls.
 #ifndef LLMC_TRAINER_H
 #define LLMC_TRAINER_H
 
@@ -29,42 +30,62 @@ typedef struct {
   double flops;  // floating-point operations of forward and backward, by the model's formula
 } TrainerWork;
 
-// The model's part, called with `run`, by all ranks alike.
-typedef struct {
-  // Forward and backward of a step's micro-batches; steps count from 0.
-  TrainerWork (*forward_backward)(void *run, size_t step);
-  // Prints and logs the validation loss after `step` steps.
-  void (*validate)(void *run, size_t step);
-  void (*sample)(void *run);               // NULL: this model draws no samples
-  const char *model_file;                  // name of the model in a checkpoint
-  WriteModel *write_model;                 // writes it; its ctx is `run`
-  double (*data_seconds)(const void *run); // that reading the training data took so far
-  void *run;
-} TrainerCalls;
+typedef struct TrainerModel TrainerModel;
 
 typedef struct {
   Setup setup;
   ZeroDevice *device;
   ZeroEngine *engine; // the model's
-  TrainerCalls calls;
+  const TrainerModel *model;
+  void *run;         // what the model's calls are called with
   Logger *log;       // rank 0 with -o, else NULL
   double peak_flops; // FLOP/s of the matrix multiply, all ranks together
   Progress progress;
   int resumed; // from a checkpoint
 } Trainer;
 
+// The product of a (rows, inputs) and an (inputs, outputs) matrix.
+typedef struct {
+  size_t rows, inputs, outputs;
+} TrainerProduct;
+
+// The model's part. Its calls are made with `run`, by all ranks alike unless they say otherwise.
+struct TrainerModel {
+  // The program.
+  const char *name, *about; // as --help has them: what it is called, what it does in a sentence
+  OptionsTrainer options;
+  size_t peak_side;                           // TRAINER_PEAK_SIDE
+  ZeroDevice *(*open_device)(ZeroComm *comm); // open_device
+
+  // The start, in this order.
+  void (*check)(void *run,
+                ZeroErrors *errors); // opens and checks the model, and calls setup_check_…; errors is empty
+  void (*create)(void *run);         // makes the engine, trainer->engine
+  void (*print)(const void *run);    // on the main rank: what is trained, setup_print included
+  void (*fill)(void *run);           // gives the engine its weights
+  TrainerProduct (*largest_product)(const void *run);
+
+  // Forward and backward of a step's micro-batches; steps count from 0.
+  TrainerWork (*forward_backward)(void *run, size_t step);
+  // Prints and logs the validation loss after `step` steps.
+  void (*validate)(void *run, size_t step);
+  void (*sample)(void *run);               // NULL: this model draws no samples
+  double (*data_seconds)(const void *run); // that reading the training data took so far
+
+  // The model as files.
+  const char *checkpoint_file;                               // its name in a checkpoint
+  WriteModel *write_checkpoint;                              // writes that file; its ctx is `run`
+  void (*make_export)(const char *path, ZeroErrors *errors); // --export, on the main rank before training
+  // Writes it there after training. Returns 0, or on the main rank -1 and the reason in `problem`.
+  int (*write_export)(void *run, const char *path, char *problem, size_t problem_bytes);
+
+  void (*end)(void *run); // frees what check and create made
+};
+
 int trainer_main_rank(const Trainer *); // the one that prints
 
-// The start of what a checkpoint keeps, before the engine is there. windows: of the training data.
-void trainer_begin(Trainer *, size_t windows);
-// With engine, weights and calls in place: resumes where -y asks for it, prints the memory table, measures the peak
-// and opens the log. side: TRAINER_PEAK_SIDE; rows, inputs, outputs: of the model's largest matrix multiply, whose
-// speed may be the peak.
-void trainer_start(Trainer *, size_t side, size_t rows, size_t inputs, size_t outputs);
-// All steps up to -x or a signal.
-void trainer_run(Trainer *);
-// The tables of traffic and memory; closes the log. Before the engine is destroyed.
-void trainer_end(Trainer *);
+// The whole program, from its arguments to its exit code. trainer: zero-initialised, a part of *run.
+int trainer_program(const TrainerModel *, Trainer *, void *run, int argc, char **argv);
 
 #ifdef __cplusplus
 }

@@ -9,10 +9,10 @@ static const struct {
   const char *name;
   int of_unit;
 } calls[] = {
-    {"zero_fill", 0},      {"zero_read", 1},        {"zero_state_hash", 0}, {"zero_micro_begin", 0},
-    {"zero_gather", 1},    {"zero_get", 1},         {"zero_release", 1},    {"zero_grad", 1},
-    {"zero_grad_done", 1}, {"zero_sum_ordered", 0}, {"zero_norm", 0},       {"zero_apply", 0},
-    {"zero_skip", 0},      {"zero_destroy", 0},     {"zero_save", 0},       {"zero_load", 0},
+    {"zero_fill", 0},      {"zero_read", 1},         {"zero_state_hash", 0}, {"zero_micro_begin", 0},
+    {"zero_gather", 1},    {"zero_get", 1},          {"zero_release", 1},    {"zero_grad", 1},
+    {"zero_grad_done", 1}, {"zero_sums_ordered", 0}, {"zero_norm", 0},       {"zero_apply", 0},
+    {"zero_skip", 0},      {"zero_destroy", 0},      {"zero_save", 0},       {"zero_load", 0},
 };
 enum { NUM_CALLS = sizeof calls / sizeof calls[0], ARGUMENTS = 1 << 20, TEXT = 256 };
 

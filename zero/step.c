@@ -140,18 +140,25 @@ ZeroStep zero_step(ZeroEngine *e, float lr) {
   return (ZeroStep){norm.norm, 1, 1.0, scale};
 }
 
-double zero_sum_ordered(ZeroEngine *e, const double *values, int n) {
-  zero_check_call(e, "zero_sum_ordered", n);
-  size_t count = (size_t)n, ranks = (size_t)e->comm->size;
-  double *all = zero_malloc(count * ranks * sizeof *all, ZERO_MEM_OTHER); // (ranks, n)
+void zero_sums_ordered(ZeroEngine *e, const double *values, int kinds, int n, double *sums) {
+  zero_check_call(e, "zero_sums_ordered", kinds * n);
+  const size_t each = (size_t)n, count = (size_t)kinds * each, ranks = (size_t)e->comm->size;
+  double *all = zero_malloc(count * ranks * sizeof *all, ZERO_MEM_OTHER); // (ranks, kinds, n)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t r = 0; r <= ranks; r++) offsets[r] = r * count;
   e->comm->control_gather(e->comm, values, all, offsets);
-  double sum = 0.0;
-  for (size_t k = 0; k < count; k++) {
-    for (size_t r = 0; r < ranks; r++) sum += all[r * count + k];
+  for (size_t i = 0; i < (size_t)kinds; i++) {
+    sums[i] = 0.0;
+    for (size_t k = 0; k < each; k++) {
+      for (size_t r = 0; r < ranks; r++) sums[i] += all[r * count + i * each + k];
+    }
   }
   zero_free(offsets);
   zero_free(all);
+}
+
+double zero_sum_ordered(ZeroEngine *e, const double *values, int n) {
+  double sum;
+  zero_sums_ordered(e, values, 1, n, &sum);
   return sum;
 }

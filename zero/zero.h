@@ -130,6 +130,8 @@ void zero_set_scaler(ZeroEngine *, const ZeroLossScaler *);
 // values: this rank's n figures of micro-steps 0 … n-1. Their sum over all ranks in the order of global
 // micro-batches (m = k * ranks + rank): the same value on all ranks, whatever their number. Collective.
 double zero_sum_ordered(ZeroEngine *, const double *values, int n);
+// The same of several kinds of figures in one message: values (kinds, n), sums (kinds).
+void zero_sums_ordered(ZeroEngine *, const double *values, int kinds, int n, double *sums);
 
 // ---------------------------------------------------------------- the step
 typedef struct {

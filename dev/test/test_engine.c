@@ -555,6 +555,10 @@ static void test_sum_ordered(void **state) {
       for (size_t k = 0; k < n; k++) rank_by_rank += figure(k * ranks + r);
     }
     EXPECT(zero_sum_ordered(e, mine, (int)n) == expected);
+    double both[2 * MOST], sums[2] = {0.0, 0.0}; // (2, n), the second kind the first one's negative
+    for (size_t k = 0; k < 2 * n; k++) both[k] = k < n ? mine[k] : -mine[k - n];
+    zero_sums_ordered(e, both, 2, (int)n, sums);
+    EXPECT(sums[0] == expected && sums[1] == -expected);
     order_matters += rank_by_rank != expected;
   }
   EXPECT(ranks == 1 || order_matters > 0);

@@ -60,7 +60,7 @@ static const KeyCase KEYS[] = {
     {"reorder_and_upcast_attn", "false", "true",
      CONFIG_AT "reorder_and_upcast_attn is true; this program does not do that: only false can be used"},
     {"reorder_and_upcast_attn", "false", "null", NULL},
-    {"resid_pdrop", "0.0", "1.5", CONFIG_AT "resid_pdrop is 1.5; give a number of 0 or more, below 1"},
+    {"resid_pdrop", "0.0", "1.5", CONFIG_AT "resid_pdrop is 1.5; give 0, or a number from 2.4e-10, below 1"},
     {"attn_pdrop", "0.0", "0.0, \"add_cross_attention\": true",
      CONFIG_AT "add_cross_attention is true; this program has no cross attention: only false can be used"},
     {"attn_pdrop", "0.0", "0.0, \"quantization_config\": {}",

@@ -4,8 +4,10 @@
 // the same bits for any number of threads: test_ops_threads.c.
 //
 // With an argument `tiny`: a few small shapes (reference.h).
+#include "../../llmc/dropout.h"
 #include "../../zero/philox.h"
 #include "cases.h"
+#include "check.h"
 
 // As in test_ops.c: fp32's rounding of sums of up to 3,000 terms.
 static const double TOLERANCE = 2e-6;
@@ -48,6 +50,40 @@ static void check_dropout(size_t N, size_t C, float rate, ZeroType type) {
   dropout(same.data, same.data, samples, positions, N, C, &d, type, stream());
   assert_same_bits(same.data, out.data, N * C * zero_type_size(type));
   free_tensor(inp), free_tensor(out), free_tensor(same), free(samples), free(positions);
+}
+
+// Rates are multiples of 2^-32: exact from 2^-9 on, as floats are, and the nearest one below.
+static void test_dropout_rates(void **state) {
+  (void)state;
+  const struct {
+    float rate;
+    uint32_t threshold;
+  } rates[] = {{0.0f, 0},
+               {0x1p-32f, 1},
+               {0x1.6p-32f, 1},
+               {0x1.9p-32f, 2},
+               {0x1.000002p-9f, 0x800001},
+               {0.5f, 0x80000000},
+               {0x1.fffffep-1f, 0xffffff00}};
+  for (size_t i = 0; i < COUNT(rates); i++) {
+    const OpsDropout d = {rates[i].rate, 1, 2, 3};
+    const DropoutPlan plan = dropout_plan(&d);
+    assert_true(plan.threshold == rates[i].threshold);
+    assert_true(plan.scale == (float)(0x1p32 / (0x1p32 - (double)rates[i].threshold)));
+  }
+}
+
+static void plan_of(void *rate) {
+  const OpsDropout d = {*(const float *)rate, 1, 2, 3};
+  dropout_plan(&d);
+}
+
+static void test_no_such_rates(void **state) {
+  (void)state;
+  float rates[] = {0x1.fffffep-33f, 1.0f, -0.1f, NAN};
+  for (size_t i = 0; i < COUNT(rates); i++) check_fatal(plan_of, &rates[i], "2.32831e-10 and below 1", NULL);
+  assert_true(dropout_rate_is_valid(0.0) && dropout_rate_is_valid(0x1p-32) && !dropout_rate_is_valid(0x1p-33));
+  assert_true(!dropout_rate_is_valid(0.99999999)); // 1 as a float
 }
 
 static void test_dropout(void **state) {
@@ -414,6 +450,8 @@ int main(int argc, char **argv) {
   read_arguments(argc, argv);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_dropout),
+      cmocka_unit_test(test_dropout_rates),
+      cmocka_unit_test(test_no_such_rates),
       cmocka_unit_test(test_dropout_keys),
       cmocka_unit_test(test_dropout_edges),
       cmocka_unit_test(test_embeddings),

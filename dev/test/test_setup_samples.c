@@ -144,6 +144,25 @@ static void test_problems(void **state) {
   setup_free(&s);
 }
 
+// Rates that would be drawn as 0.
+static void test_small_rates(void **state) {
+  (void)state;
+  write_samples("text.bin", 0, 0);
+  static const char *const flags[] = {"--dropout", "--attention-dropout", "--classifier-dropout"};
+  for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+    char line[CHECK_TEXT];
+    Setup s;
+    ZeroErrors errors = {0};
+    snprintf(line, sizeof line, "-i text.bin -v 0 %s 1e-10", flags[i]);
+    check_line(&s, line, &errors);
+    check_no_error(&errors);
+    setup_check_config(&s, &errors);
+    snprintf(line, sizeof line, "%s: 1e-10 is too small", flags[i]);
+    check_one_error(&errors, line, "at least 2.32831e-10", NULL);
+    setup_free(&s);
+  }
+}
+
 // A checksum that does not fit is found, unless it is not asked for.
 static void test_checksum(void **state) {
   (void)state;
@@ -166,6 +185,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_good_runs, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_lines, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_problems, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_small_rates, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_checksum, check_setup_dir, check_teardown_dir),
   };
   const int failed = cmocka_run_group_tests_name("setup of samples", tests, NULL, NULL);
