@@ -25,10 +25,10 @@ PROGRAMS  := train_gpt2 train_bert test_gpt2 test_bert
 ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(if $(WITH_MPI),,$(MPI_SOURCES)),$(wildcard zero/*.c)))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
-SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/reference/*.c dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
+SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/bench/*.c dev/reference/*.c dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
              dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
-.PHONY: all help demo deps test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
+.PHONY: all help demo deps bench test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
 .SECONDARY:
 
 all: $(PROGRAMS)
@@ -43,6 +43,7 @@ help:
 	@echo 'make deps        install the packages that building and testing need (Debian, Ubuntu)'
 	@echo 'make test        build everything and run the tests, under 15 minutes'
 	@echo 'make test-long   the full matrices'
+	@echo 'make bench       speed against the limits of the machine and against rivals: dev/bench/README.md; BENCH="gemm d12": only these'
 	@echo 'make format      clang-format on all C sources'
 	@echo 'make lint        clang-tidy and cppcheck on the product'
 	@echo 'make sanitize    everything under ASan and UBSan, in $(BUILD)-asan'
@@ -91,6 +92,16 @@ $(addprefix $(BUILD)/,$(PROGRAMS)): %: %.o $(LLMC_OBJS) $(ZERO_OBJS) $(BUILD)/mp
 
 # For dev/reference/check_minilm.py.
 bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
+
+# dev/bench/bench.py: speed against the machine's limits and against rivals. BENCH names parts of it, BENCH_FLAGS is more.
+BENCH ?=
+BENCH_FLAGS ?=
+BENCH_PROGRAMS := $(BUILD)/bench_gemm $(BUILD)/bench_collectives
+bench: train_gpt2 $(BENCH_PROGRAMS)
+	@python3 dev/bench/bench.py $(if $(BENCH),--only $(BENCH)) $(BENCH_FLAGS)
+$(BENCH_PROGRAMS): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.o $(LLMC_OBJS) $(ZERO_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)
 
