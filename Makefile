@@ -25,6 +25,7 @@ PROGRAMS  := train_gpt2 train_bert test_gpt2 test_bert
 ZERO_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(if $(WITH_MPI),,$(MPI_SOURCES)),$(wildcard zero/*.c)))
 LLMC_OBJS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard llmc/*.c llmc/cpu/*.c))
 TEST_BINS := $(patsubst dev/test/%.c,$(BUILD)/%,$(wildcard dev/test/test_*.c))
+BENCH_PROGRAMS := $(BUILD)/bench_gemm $(BUILD)/bench_collectives
 SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/bench/*.c dev/reference/*.c dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
              dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
@@ -68,7 +69,7 @@ test-long: deps
 	@$(MAKE) --no-print-directory test-programs
 	@dev/test/run_all.sh --long
 
-test-programs: $(PROGRAMS) $(TEST_BINS)
+test-programs: $(PROGRAMS) $(TEST_BINS) $(BENCH_PROGRAMS)
 
 # Without the packages the compiler's message would name a header, not what to do.
 $(BUILD)/packages:
@@ -98,7 +99,6 @@ bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OB
 # dev/bench/bench.py: speed against the machine's limits and against rivals. BENCH names parts of it, BENCH_FLAGS is more.
 BENCH ?=
 BENCH_FLAGS ?=
-BENCH_PROGRAMS := $(BUILD)/bench_gemm $(BUILD)/bench_collectives
 bench: train_gpt2 $(BENCH_PROGRAMS)
 	@python3 dev/bench/bench.py $(if $(BENCH),--only $(BENCH)) $(BENCH_FLAGS)
 $(BENCH_PROGRAMS): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.o $(LLMC_OBJS) $(ZERO_OBJS)

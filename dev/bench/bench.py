@@ -1,8 +1,8 @@
 """Speed against the limits of this machine and against rivals, in one run. `make bench` builds what it needs.
 
-    make bench                                  everything (dev/bench/README.md says how long that takes)
-    make bench BENCH="gemm d12"                 some parts
-    make bench BENCH_FLAGS="--python VENV/bin/python --rival LLMC/train_gpt2 --record"
+make bench                                  everything (dev/bench/README.md says how long that takes)
+make bench BENCH="gemm d12"                 some parts
+make bench BENCH_FLAGS="--python VENV/bin/python --rival LLMC/train_gpt2 --record"
 """
 
 import argparse
@@ -37,14 +37,22 @@ def parse(argv):
     parser = Parser(prog="bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     listed = "; ".join(f"{name}: {part.__doc__}" for name, part in PARTS.items())
     parser.add_argument("--only", nargs="+", metavar="PART", choices=list(PARTS), help=f"these parts alone ({listed})")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes, to test the benchmark: the figures say nothing")
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"medians of so many ({FULL.rounds})")
-    parser.add_argument("--threads", type=int, default=min(2, cores()), metavar="N", help="of one rank (2, or the cores)")
     parser.add_argument(
-        "--python", metavar="PATH", help="a Python that has PyTorch 2 ($ZERO_C_REFERENCE_PYTHON, .venv); none: no PyTorch"
+        "--quick", action="store_true", help="tiny shapes, to test the benchmark: the figures say nothing"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"medians of so many ({FULL.rounds})")
+    parser.add_argument(
+        "--threads", type=int, default=min(2, cores()), metavar="N", help="of one rank (2, or the cores)"
+    )
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        help="a Python that has PyTorch 2 ($ZERO_C_REFERENCE_PYTHON, .venv); none: no PyTorch",
     )
     parser.add_argument("--rival", metavar="PATH", help="a program built from llm.c's train_gpt2.c")
-    parser.add_argument("--build", default=os.path.join(ROOT, os.environ.get("BUILD") or "build"), metavar="DIR", help="(build)")
+    parser.add_argument(
+        "--build", default=os.path.join(ROOT, os.environ.get("BUILD") or "build"), metavar="DIR", help="(build)"
+    )
     parser.add_argument("--output", metavar="DIR", help="for bench.json and roofline.svg (BUILD/bench)")
     parser.add_argument("--record", action="store_true", help="append the results to the history")
     parser.add_argument("--history", default=HISTORY, metavar="FILE", help="(dev/bench/history.csv)")
@@ -116,7 +124,15 @@ def write_json(path, about, bench, found):
         **about,
         "missing": bench.missing,
         "results": [
-            {"part": r.part, "what": r.what, "who": r.who, "value": r.value, "unit": r.unit, "rounds": r.rounds, **r.more}
+            {
+                "part": r.part,
+                "what": r.what,
+                "who": r.who,
+                "value": r.value,
+                "unit": r.unit,
+                "rounds": r.rounds,
+                **r.more,
+            }
             for r in bench.results.all
         ],
         "lines": [vars(line) for line in found],

@@ -154,7 +154,9 @@ class Results:
             raise UserError(f"{part}: {what}, {who}: nothing was measured")
         result = Result(part, what, who, unit, [float(x) for x in rounds], more)
         self.all.append(result)
-        extra = "".join(f"   {name} {text(value)}" for name, value in more.items() if isinstance(value, (int, float, str)))
+        extra = "".join(
+            f"   {name} {text(value)}" for name, value in more.items() if isinstance(value, (int, float, str))
+        )
         print(f"{part:<12} {what:<44} {who:<28} {text(result.value):>12} {unit}{extra}", flush=True)
         return result
 

@@ -112,7 +112,9 @@ def over_ranks(results):
                 found += f"; {against:.2f} times {rival[0].who}"
                 holds = holds and against > 1.0
             lines.append(
-                Line("4", f"{one.what}: 2 ranks, stage {stage}, to 1 rank", found, f"{needed:.2f}, above PyTorch", holds)
+                Line(
+                    "4", f"{one.what}: 2 ranks, stage {stage}, to 1 rank", found, f"{needed:.2f}, above PyTorch", holds
+                )
             )
     return lines or [not_measured("4", "2 ranks of 1 thread against 1 of 2", "0.95, stage 3 0.90, above PyTorch")]
 
@@ -129,12 +131,24 @@ def exchange(results):
     for name, pairs in groups.items():
         times, of = min((theirs.value / ours.value, ours.what.split(", ")[2]) for ours, theirs in pairs)
         lines.append(
-            Line("5", f"{name}: Open MPI's time, worst size", f"{times:.2f} times ({of})", f"{TIMES_OPEN_MPI:.0f} times", times >= TIMES_OPEN_MPI)
-        )  # fmt: skip
+            Line(
+                "5",
+                f"{name}: Open MPI's time, worst size",
+                f"{times:.2f} times ({of})",
+                f"{TIMES_OPEN_MPI:.0f} times",
+                times >= TIMES_OPEN_MPI,
+            )
+        )
         times, of = max((ours.more["times_bound"], ours.what.split(", ")[2]) for ours, _ in pairs)
         lines.append(
-            Line("5", f"{name}: over the bound, worst size", f"{times:.2f} times ({of})", f"{TIMES_BOUND} times", times <= TIMES_BOUND)
-        )  # fmt: skip
+            Line(
+                "5",
+                f"{name}: over the bound, worst size",
+                f"{times:.2f} times ({of})",
+                f"{TIMES_BOUND} times",
+                times <= TIMES_BOUND,
+            )
+        )
     return lines
 
 
@@ -147,8 +161,14 @@ def growth(results):
     off = max(abs(r.more["ratio"] - 1.0) for r in memory)
     return [
         Line("6", "time per token, of the model's prediction", f"{low:.2f} to {high:.2f}", "printed", True),
-        Line("6", "activations: off a straight line in T", f"{100 * off:.1f} %", f"{100 * LINEAR_WITHIN:.0f} %", off <= LINEAR_WITHIN),
-    ]  # fmt: skip
+        Line(
+            "6",
+            "activations: off a straight line in T",
+            f"{100 * off:.1f} %",
+            f"{100 * LINEAR_WITHIN:.0f} %",
+            off <= LINEAR_WITHIN,
+        ),
+    ]
 
 
 def lines(results):

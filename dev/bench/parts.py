@@ -56,7 +56,11 @@ class Bench:
         """GB/s of all cores, measured if no part did before."""
         what = f"{self.threads} threads"
         known = self.results.find("copy", what)
-        return known[0].value if known else self.results.add("copy", what, OURS, "GB/s", [self.copy(1, self.threads)]).value
+        return (
+            known[0].value
+            if known
+            else self.results.add("copy", what, OURS, "GB/s", [self.copy(1, self.threads)]).value
+        )
 
     # ---- our trainer
 
@@ -78,7 +82,9 @@ class Bench:
 
 def check_parameters(run, model):
     if run.parameters != model.parameters:
-        raise UserError(f"{model.name}: train_gpt2 counts {run.parameters} parameters, the benchmark {model.parameters}")
+        raise UserError(
+            f"{model.name}: train_gpt2 counts {run.parameters} parameters, the benchmark {model.parameters}"
+        )
 
 
 # ---------------------------------------------------------------- ceilings
@@ -91,7 +97,11 @@ def gemm(bench):
             rounds = [bench.gemm(dtype, threads) for _ in range(bench.settings.rounds)]
             for i, shape in enumerate(bench.settings.gemm_shapes):
                 bench.results.add(
-                    "gemm", f"{dtype}, {threads} threads, " + " x ".join(map(str, shape)), OURS, "GFLOP/s", [r[i] for r in rounds]
+                    "gemm",
+                    f"{dtype}, {threads} threads, " + " x ".join(map(str, shape)),
+                    OURS,
+                    "GFLOP/s",
+                    [r[i] for r in rounds],
                 )
 
 
@@ -149,9 +159,15 @@ def workload(bench, part, model, shapes, types, accumulation, steps, extra=None)
                     if its_dtype == dtype:
                         bench.results.add(part, what, who, "tok/s", rounds)
                 bench.results.add(
-                    part, what, OURS, "% of peak", share[dtype], peak_gflops=statistics.median(peaks[dtype]),
-                    as_train_gpt2_prints=statistics.median(by_run[dtype]), flops_per_token=model.flops_per_token(length),
-                )  # fmt: skip
+                    part,
+                    what,
+                    OURS,
+                    "% of peak",
+                    share[dtype],
+                    peak_gflops=statistics.median(peaks[dtype]),
+                    as_train_gpt2_prints=statistics.median(by_run[dtype]),
+                    flops_per_token=model.flops_per_token(length),
+                )
     finally:
         if torch:
             torch.close()
@@ -193,9 +209,16 @@ def demo(bench):
         for _ in range(bench.settings.rounds):
             for who, way in ways.items():
                 run = bench.train(
-                    s.demo, way["batch"], s.demo_length, s.demo_batch // way["batch"], "fp32", s.demo_steps,
-                    way["ranks"], way["threads"], [*way["flags"], "--log-every", max(s.demo_steps // 4, 1)],
-                )  # fmt: skip
+                    s.demo,
+                    way["batch"],
+                    s.demo_length,
+                    s.demo_batch // way["batch"],
+                    "fp32",
+                    s.demo_steps,
+                    way["ranks"],
+                    way["threads"],
+                    [*way["flags"], "--log-every", max(s.demo_steps // 4, 1)],
+                )
                 rate.setdefault(who, []).append(tokens / statistics.median(run.seconds()))
             for name in list(settings.names):
                 found = settings.measure(
@@ -230,22 +253,32 @@ def ranks(bench):
                 def keep(who, seconds, dtype=dtype):
                     rate.setdefault((dtype, who), []).append(tokens / statistics.median(seconds))
 
-                keep(f"{OURS}, 1 rank", bench.train(s.main, batch, length, micro_steps, dtype, s.ranks_steps, 1, 2).seconds())
+                keep(
+                    f"{OURS}, 1 rank",
+                    bench.train(s.main, batch, length, micro_steps, dtype, s.ranks_steps, 1, 2).seconds(),
+                )
                 for stage in METHODS:
                     run = bench.train(s.main, batch, length, micro_steps, dtype, s.ranks_steps, 2, 1, ["-z", stage])
                     keep(f"{OURS}, 2 ranks, stage {stage}", run.seconds())
                 for name in list(settings.names):
                     found = settings.measure(
-                        name, batch=batch, length=length, accumulation=micro_steps // 2, dtype=dtype, steps=s.ranks_steps,
+                        name,
+                        batch=batch,
+                        length=length,
+                        accumulation=micro_steps // 2,
+                        dtype=dtype,
+                        steps=s.ranks_steps,
                         compiled=False,
-                    )  # fmt: skip
+                    )
                     if found:
                         keep(name, found)
     finally:
         if torch:
             torch.close()
     for (dtype, who), rounds in rate.items():
-        bench.results.add("ranks", f"{s.main.name}, {dtype}, B {batch} T {length} x {micro_steps}", who, "tok/s", rounds)
+        bench.results.add(
+            "ranks", f"{s.main.name}, {dtype}, B {batch} T {length} x {micro_steps}", who, "tok/s", rounds
+        )
 
 
 def collectives(bench):
@@ -259,7 +292,9 @@ def collectives(bench):
         bandwidth = [float(words[3]) for words in lines if words[:1] == ["copy"]]
         found = [words for words in lines if words[:1] in (["reduce_scatter"], ["gather"])]
         if len(bandwidth) != 1 or len(found) != 2 * len(sizes):
-            raise UserError(f"bench_collectives printed {len(found)} figures where {2 * len(sizes)} were expected: {output}")
+            raise UserError(
+                f"bench_collectives printed {len(found)} figures where {2 * len(sizes)} were expected: {output}"
+            )
         for kind, _, mib, ours, theirs in found:
             unit = float(mib) * 2**20
             # Reduce-scatter: every rank's unit is read, one unit written. All-gather in place: what peers own is read
@@ -349,10 +384,16 @@ def activations(bench):
         found.append(run.memory["activations"])
     first, last = s.lengths[0], s.lengths[-1]
     slope = (found[-1] - found[0]) / (last - first)
-    for length, mib in zip(s.lengths, found):
+    for length, mib in zip(s.lengths, found, strict=True):
         line = found[0] + slope * (length - first)
         bench.results.add(
-            "growth", f"{s.long.name}, fp32, activations at T {length}", OURS, "MiB", [mib], predicted=line, ratio=mib / line
+            "growth",
+            f"{s.long.name}, fp32, activations at T {length}",
+            OURS,
+            "MiB",
+            [mib],
+            predicted=line,
+            ratio=mib / line,
         )
 
 

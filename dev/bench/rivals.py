@@ -55,6 +55,7 @@ class Torch:
             "vocabulary": model.vocabulary,
             "threads": threads,
         }
+        self.parameters = model.parameters
         environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
         if processes == 1:
             environment["OMP_PROC_BIND"] = "true"
@@ -92,6 +93,10 @@ class Torch:
         answer = json.loads(line)
         if "error" in answer:
             raise UserError(f"PyTorch: {answer['error']}")
+        if answer["parameters"] != self.parameters or len(answer["seconds"]) != request["steps"]:
+            raise UserError(
+                f"PyTorch: {self.parameters} parameters and {request['steps']} steps expected, found {answer}"
+            )
         return answer["seconds"]
 
     def last_words(self):

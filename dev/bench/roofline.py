@@ -1,10 +1,12 @@
 """The roofline as SVG: work per byte against speed, under the bandwidth of memory and the peaks of the GEMM."""
 
 import math
+from xml.sax.saxutils import escape
 
 from common import OURS
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 520, 70, 250, 40, 60
+LEGEND_TOP, LEGEND_ROW = 110, 13
 COLOURS = {"fp32": "#1f6fb4", "bf16": "#c8501e"}
 LOWEST_INTENSITY, HIGHEST_INTENSITY = 0.1, 10000.0  # FLOP per byte
 ADAMW_BYTES = 28.0
@@ -33,62 +35,92 @@ def points(results, settings):
                     yield f"{r.who}: {what}", dtype, intensity, flops * r.value * 1e-9, r.who == OURS
 
 
-def draw(results, settings, threads, path):
-    """Writes the picture; returns whether there was something to draw."""
-    gemm = {d: results.find("gemm") for d in COLOURS}
-    peaks = {
-        d: max((r.value for r in gemm[d] if r.what.startswith(f"{d}, {threads} threads")), default=None) for d in COLOURS
-    }
-    for r in results.all:  # a part that ran alone has its own peak
-        if "peak_gflops" in r.more:
-            dtype = "bf16" if "bf16" in r.what else "fp32"
-            peaks[dtype] = max(peaks[dtype] or 0.0, r.more["peak_gflops"])
-    copies = results.find("copy", f"{threads} threads")
-    dots = list(points(results, settings))
-    if not copies or not any(peaks.values()):
-        return False
-    bandwidth = copies[0].value
-    top = 2.0 * max([p for p in peaks.values() if p] + [y for *_, y, _ in dots])
-    bottom = min([bandwidth * LOWEST_INTENSITY] + [y for *_, y, _ in dots]) / 2.0
+class Plot:
+    """Lines of SVG, on two logarithmic axes."""
 
-    def x(intensity):
+    def __init__(self, bottom, top):
+        self.bottom, self.top = bottom, top  # GFLOP/s
+        self.out = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+            'font-family="sans-serif" font-size="11">',
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        ]
+
+    def x(self, intensity):
         span = math.log10(HIGHEST_INTENSITY / LOWEST_INTENSITY)
         return LEFT + (WIDTH - LEFT - RIGHT) * math.log10(intensity / LOWEST_INTENSITY) / span
 
-    def y(speed):
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.log10(speed / bottom) / math.log10(top / bottom)
+    def y(self, speed):
+        span = math.log10(self.top / self.bottom)
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * math.log10(speed / self.bottom) / span
 
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="14">Roofline, {threads} threads: {bandwidth:.1f} GB/s copied</text>',
-    ]
-    for power in range(math.ceil(math.log10(LOWEST_INTENSITY)), math.floor(math.log10(HIGHEST_INTENSITY)) + 1):
-        at = x(10.0**power)
-        out.append(f'<line x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" y2="{HEIGHT - BOTTOM}" stroke="#ddd"/>')
-        out.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{10.0**power:g}</text>')
-    for power in range(math.ceil(math.log10(bottom)), math.floor(math.log10(top)) + 1):
-        at = y(10.0**power)
-        out.append(f'<line x1="{LEFT}" y1="{at:.1f}" x2="{WIDTH - RIGHT}" y2="{at:.1f}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{10.0**power:g}</text>')
-    out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 20}" text-anchor="middle">FLOP per byte of memory</text>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    out.append(f'<text x="18" y="{middle}" text-anchor="middle" transform="rotate(-90 18 {middle})">GFLOP/s</text>')
-    for dtype, peak in peaks.items():
-        if not peak:
-            continue
+    def text(self, x, y, words, more=""):
+        self.out.append(f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(words)}</text>')
+
+    def line(self, corners, colour, width=1):
+        listed = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+        self.out.append(f'<polyline points="{listed}" fill="none" stroke="{colour}" stroke-width="{width}"/>')
+
+    def dot(self, x, y, fill, colour, title):
+        self.out.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" stroke="{colour}">'
+            f"<title>{escape(title)}</title></circle>"
+        )
+
+    def axes(self):
+        right, low = WIDTH - RIGHT, HEIGHT - BOTTOM
+        for power in powers(LOWEST_INTENSITY, HIGHEST_INTENSITY):
+            at = self.x(power)
+            self.line([(at, TOP), (at, low)], "#ddd")
+            self.text(at, low + 16, f"{power:g}", 'text-anchor="middle"')
+        for power in powers(self.bottom, self.top):
+            at = self.y(power)
+            self.line([(LEFT, at), (right, at)], "#ddd")
+            self.text(LEFT - 6, at + 4, f"{power:g}", 'text-anchor="end"')
+        self.text((LEFT + right) / 2, HEIGHT - 20, "FLOP per byte of memory", 'text-anchor="middle"')
+        middle = (TOP + low) / 2
+        self.text(18, middle, "GFLOP/s", f'text-anchor="middle" transform="rotate(-90 18 {middle})"')
+
+    def roof(self, dtype, peak, bandwidth):
         ridge = min(max(peak / bandwidth, LOWEST_INTENSITY), HIGHEST_INTENSITY)
-        roof = f"{x(LOWEST_INTENSITY):.1f},{y(bandwidth * LOWEST_INTENSITY):.1f} {x(ridge):.1f},{y(peak):.1f} {x(HIGHEST_INTENSITY):.1f},{y(peak):.1f}"
-        out.append(f'<polyline points="{roof}" fill="none" stroke="{COLOURS[dtype]}" stroke-width="2"/>')
-        out.append(f'<text x="{WIDTH - RIGHT + 6}" y="{y(peak) + 4:.1f}" fill="{COLOURS[dtype]}">{dtype} GEMM {peak:.0f} GFLOP/s</text>')
-    row = TOP + 70
+        corners = [(LOWEST_INTENSITY, bandwidth * LOWEST_INTENSITY), (ridge, peak), (HIGHEST_INTENSITY, peak)]
+        self.line([(self.x(a), self.y(b)) for a, b in corners], COLOURS[dtype], 2)
+        self.text(WIDTH - RIGHT + 6, self.y(peak) + 4, f"{dtype} GEMM {peak:.0f} GFLOP/s", f'fill="{COLOURS[dtype]}"')
+
+
+def powers(low, high):
+    """Those of ten from low to high."""
+    return [10.0**p for p in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+
+
+def highest_peaks(results, threads):
+    """GFLOP/s by type, of all that were measured."""
+    peaks = {}
+    for dtype in COLOURS:
+        found = [r.value for r in results.find("gemm") if r.what.startswith(f"{dtype}, {threads} threads")]
+        found += [r.more["peak_gflops"] for r in results.all if "peak_gflops" in r.more and f" {dtype}," in r.what]
+        if found:
+            peaks[dtype] = max(found)
+    return peaks
+
+
+def draw(results, settings, threads, path):
+    """Writes the picture; returns whether there was something to draw."""
+    peaks, copies = highest_peaks(results, threads), results.find("copy", f"{threads} threads")
+    if not copies or not peaks:
+        return False
+    bandwidth, dots = copies[0].value, list(points(results, settings))
+    speeds = [speed for *_, speed, _ in dots] + list(peaks.values()) + [bandwidth * LOWEST_INTENSITY]
+    plot = Plot(min(speeds) / 2.0, max(speeds) * 2.0)
+    plot.text(LEFT, 22, f"Roofline, {threads} threads: {bandwidth:.1f} GB/s copied", 'font-size="14"')
+    plot.axes()
+    for dtype, peak in peaks.items():
+        plot.roof(dtype, peak, bandwidth)
     for number, (name, dtype, intensity, speed, ours) in enumerate(dots, 1):
-        fill = COLOURS[dtype] if ours else "white"
-        out.append(f'<circle cx="{x(intensity):.1f}" cy="{y(speed):.1f}" r="4" fill="{fill}" stroke="{COLOURS[dtype]}"><title>{name}</title></circle>')
-        out.append(f'<text x="{x(intensity) + 6:.1f}" y="{y(speed) + 4:.1f}" font-size="9">{number}</text>')
-        out.append(f'<text x="{WIDTH - RIGHT + 6}" y="{row}" font-size="9">{number} {name}</text>')
-        row += 13
-    out.append("</svg>")
+        x, y = plot.x(intensity), plot.y(speed)
+        plot.dot(x, y, COLOURS[dtype] if ours else "white", COLOURS[dtype], name)
+        plot.text(x + 6, y + 4, str(number), 'font-size="9"')
+        plot.text(WIDTH - RIGHT + 6, LEGEND_TOP + LEGEND_ROW * number, f"{number} {name}", 'font-size="9"')
     with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(out) + "\n")
+        file.write("\n".join([*plot.out, "</svg>"]) + "\n")
     return True

@@ -3,7 +3,8 @@
     torch_gpt2.py MODEL            MODEL: {"layers":, "heads":, "channels":, "longest":, "vocabulary":, "threads":}
 
 Reads one request a line, {"batch":, "length":, "accumulation":, "dtype":, "compiled":, "steps":}, and answers each by
-one line, {"seconds": [of each step], "loss":} or {"error":}. One step in advance, which compiles, is not in the list.
+one line, {"seconds": [of each step], "loss":, "parameters":} or {"error":}. One step before, which compiles, is not in
+the list.
 With `--processes RANK RANKS FILE` it is one of several that meet at FILE (gloo); requests have "method" too: ddp,
 zero1 (ZeroRedundancyOptimizer), fsdp2 (FSDP that shards gradients and optimizer), fsdp3 (parameters too).
 
@@ -117,7 +118,8 @@ class Trainer:
             start = time.perf_counter()
             loss = self.step(request)
             seconds.append(time.perf_counter() - start)
-        return {"seconds": seconds, "loss": loss}
+        parameters = sum(p.numel() for p in self.model.parameters())
+        return {"seconds": seconds, "loss": loss, "parameters": parameters}
 
 
 class Processes(Trainer):

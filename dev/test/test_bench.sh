@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# Tests of `make bench` (dev/bench): every part runs with tiny shapes, its figures agree among each other, and the lines
+# are held or missed where they should be. In the long form the rivals in PyTorch too.
+set -u
+# shellcheck source=dev/test/lib.sh
+. "$(dirname "$0")/lib.sh"
+long=${1:-}
+bench() { timeout -k 10 $time_limit python3 "$root/dev/bench/bench.py" --build "$root/${BUILD:-build}" --output "$work/out" "$@"; }
+
+# holds PYTHON: a condition over bench.json, as `bench`, and rows(part), its results of a part
+holds() {
+  why="not true of bench.json: $1"
+  python3 - "$1" <<'P'
+import json, statistics, sys
+bench = json.load(open("out/bench.json"))
+def rows(part, **wanted):
+    return [r for r in bench["results"] if r["part"] == part and all(r[k] == v for k, v in wanted.items())]
+def value(part, **wanted):
+    (row,) = rows(part, **wanted)
+    return row["value"]
+sys.exit(not eval(sys.argv[1]))
+P
+}
+
+# fails TEXT ARGUMENTS: exit code 1 and one error line with the text
+fails() {
+  local expected=$1 code=0 output
+  shift
+  output=$(bench "$@" 2>&1 > log) || code=$?
+  is "exit code of '$*'" $code 1 &&
+    is "error lines of '$*' in '$output'" "$(grep -c '^error: ' <<< "$output")" 1 &&
+    has "'$*'" "$output" "$expected"
+}
+
+# A program like llm.c's: looks for the files whose names that has built in, and says what it would take 256 ms for.
+rival() {
+  cat > rival.sh <<'R'
+#!/usr/bin/env bash
+magic() { od -An -t d4 -N 4 "$1" | tr -d ' '; }
+[ "$(magic gpt2_124M.bin)" = 20240326 ] || exit 3
+for split in train val; do [ "$(magic dev/data/tinyshakespeare/tiny_shakespeare_$split.bin)" = 20240520 ] || exit 3; done
+for step in 0 1 2 3; do echo "step $step: train loss 5.0 (took $((step < 2 ? 900 : 256)).000000 ms)"; done
+exec sleep 100
+R
+  chmod +x rival.sh
+}
+
+every_part() {
+  rival
+  bench --quick --python none --rival rival.sh --record --history history.csv > log 2>&1 ||
+    { why="bench.py failed: $(tail -n 5 log)" && return 1; }
+  has "output" "$(cat log)" "without PyTorch: not wanted" || return 1
+  holds '{r["part"] for r in bench["results"]} == set("gemm copy d12 llmc demo ranks collectives growth".split())' &&
+    holds 'all(r["value"] > 0 and len(r["rounds"]) > 0 for r in bench["results"])' &&
+    holds 'len(bench["results"]) > 40 and bench["quick"] and bench["cores"] >= 1 and bench["cpu"] and bench["commit"]'
+}
+
+# Tokens/s, FLOPs and peak give the share; it is what the trainer prints, as far as both took the same peak.
+shares_agree() {
+  holds 'len(rows("d12", unit="% of peak")) == 2' &&
+    holds 'all(abs(r["value"] / (value("d12", what=r["what"], unit="tok/s") * r["flops_per_token"] / r["peak_gflops"] / 1e7) - 1) < 0.01
+      for r in rows("d12", unit="% of peak"))' &&
+    holds 'all(r["value"] < 1.02 * r["as_train_gpt2_prints"] + 0.1 for r in rows("d12", unit="% of peak"))'
+}
+
+rival_is_timed() { # 256 tokens in 256 ms; the first two steps do not count
+  holds 'value("llmc", who="llm.c") == 1000.0' &&
+    holds 'sum("times" in l["found"] and "llm.c" in l["what"] for l in bench["lines"]) == 2'
+}
+
+bounds_are_right() {
+  holds 'len(rows("collectives", who="zero.c")) == 2 and len(rows("collectives", who="Open MPI")) == 2' &&
+    holds 'all(abs(r["value"] / r["bound_ms"] / r["times_bound"] - 1) < 1e-3 for r in rows("collectives", who="zero.c"))' &&
+    # With 2 ranks a reduce-scatter moves three units, an all-gather two.
+    holds '(lambda r, g: abs(r["bound_ms"] / g["bound_ms"] - 1.5) < 1e-9)(*rows("collectives", who="zero.c"))'
+}
+
+missing_are_named() {
+  holds '[l["number"] for l in bench["lines"] if l["holds"] is None] == ["2", "3"]' &&
+    holds 'bench["missing"] == ["PyTorch: not wanted"]'
+}
+
+history_has_all() {
+  local count
+  count=$(python3 -c 'import json; print(len(json.load(open("out/bench.json"))["results"]))')
+  is "header" "$(head -n 1 history.csv)" "date,commit,cpu,cores,part,what,who,value,unit" &&
+    is "rows" "$(python3 -c 'import csv; print(sum(len(r) == 9 for r in csv.reader(open("history.csv"))))')" $((count + 1))
+}
+
+picture_is_whole() {
+  why=$(python3 -c 'import xml.etree.ElementTree as e
+n = sum(x.tag.endswith("circle") for x in e.parse("out/roofline.svg").iter())
+print(f"circles: {n}"); raise SystemExit(n < 5)' 2>&1)
+}
+
+bad_usage() {
+  fails "invalid choice: 'bogus'" --only bogus && fails "argument --rounds: 0 found" --rounds 0 &&
+    fails "--record with --quick" --quick --record &&
+    fails "no Python that has PyTorch" --quick --only gemm --python /bin/false &&
+    fails "nothing.sh: not a program" --quick --only llmc --python none --rival nothing.sh || return 1
+  printf '#!/bin/sh\necho "step 0: (took 1 ms)"\n' > short.sh && chmod +x short.sh
+  fails "1 lines" --quick --only llmc --python none --rival "$PWD/short.sh"
+}
+
+# Figures just on either side of what is needed.
+verdicts() {
+  why=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - 2>&1 <<'P'
+import contextlib, io
+from common import OURS, Results
+from lines import lines
+
+def check(number, expected, rows):
+    results = Results()
+    with contextlib.redirect_stdout(io.StringIO()):
+        for part, what, who, unit, value, more in rows:
+            results.add(part, what, who, unit, [value], **more)
+    found = [l.holds for l in lines(results) if l.number == number and l.holds is not None]
+    if found != expected:
+        raise SystemExit(f"line {number}: {found}, expected {expected}, of {rows}")
+
+def d12(dtype, share, ours, torch):
+    what = f"d12, {dtype}, B 1 T 1024 x 4"
+    return [("d12", what, OURS, "tok/s", ours, {}), ("d12", what, "PyTorch eager", "tok/s", torch, {}),
+            ("d12", what, "PyTorch compiled", "tok/s", torch / 2, {}), ("d12", what, OURS, "% of peak", share, {})]
+
+for dtype, needed in ("fp32", 85), ("bf16", 80):
+    check("1", [False], d12(dtype, needed - 0.1, 100, 10))
+    check("1", [True], d12(dtype, needed, 100, 10))
+    check("2", [True], d12(dtype, 10, 150, 100))
+    check("2", [False], d12(dtype, 10, 149, 100))
+    # 1.5 times would be 87 % of the peak: line 1's share is enough, and less is not.
+    check("2", [True], d12(dtype, needed, needed, 58))
+    check("2", [False], d12(dtype, needed - 1, needed - 1, 58))
+
+def llmc(dtype, ours):
+    return [("llmc", f"d12, {dtype}, B 4 T 64 x 1", OURS, "tok/s", ours, {}),
+            ("llmc", "d12, fp32, B 4 T 64 x 1", "llm.c", "tok/s", 100, {})]
+
+check("2", [True], llmc("fp32", 330)), check("2", [False], llmc("fp32", 329))
+check("2", [True], llmc("bf16", 550)), check("2", [False], llmc("bf16", 549))
+
+def demo(ours):
+    return [("demo", "demo", f"{OURS}, 4 ranks", "tok/s", 1, {}), ("demo", "demo", f"{OURS}, 1 rank", "tok/s", ours, {}),
+            ("demo", "demo", "PyTorch eager", "tok/s", 100, {}), ("demo", "demo", "PyTorch compiled", "tok/s", 300, {})]
+
+check("3", [True], demo(400)), check("3", [False], demo(399))
+
+def ranks(stage, ours, rival, name):
+    return [("ranks", "d12", f"{OURS}, 1 rank", "tok/s", 100, {}), ("ranks", "d12", name, "tok/s", rival, {}),
+            ("ranks", "d12", f"{OURS}, 2 ranks, stage {stage}", "tok/s", ours, {})]
+
+check("4", [True], ranks(0, 95, 94, "PyTorch DDP")), check("4", [False], ranks(0, 94.9, 50, "PyTorch DDP"))
+check("4", [False], ranks(0, 98, 99, "PyTorch DDP"))
+check("4", [True], ranks(3, 90, 50, "PyTorch DDP")), check("4", [False], ranks(3, 89, 50, "PyTorch DDP"))
+check("4", [False], ranks(3, 95, 96, "PyTorch FSDP (parameters)"))
+
+def exchange(ours, theirs, bound):
+    return [row for mib, slower in ((1, 1.0), (4, 0.5)) for row in (
+        ("collectives", f"gather, 2 ranks, {mib} MiB", OURS, "ms", ours * slower, {"times_bound": ours * slower / bound}),
+        ("collectives", f"gather, 2 ranks, {mib} MiB", "Open MPI", "ms", theirs, {}))]
+
+check("5", [True, True], exchange(1.5, 3.0, 1.0)), check("5", [False, False], exchange(1.51, 3.0, 1.0))
+
+def growth(ratio):
+    return [("growth", "T 1", OURS, "us a token", 1, {"ratio": 3.0}), ("growth", "T 1", OURS, "MiB", 1, {"ratio": ratio})]
+
+check("6", [True, True], growth(0.96)), check("6", [True, False], growth(1.06))
+print("ok")
+P
+  )
+  [ "$why" = ok ]
+}
+
+rivals_in_pytorch() {
+  [ -n "${ZERO_C_REFERENCE_PYTHON:-}" ] || [ -x "$root/.venv/bin/python" ] ||
+    { why="no Python with PyTorch; give one by ZERO_C_REFERENCE_PYTHON" && return 77; }
+  [ "$long" = --long ] || { why="in the long form" && return 77; }
+  time_limit=600
+  bench --quick --only d12 demo ranks > log 2>&1 || { why="bench.py failed: $(tail -n 5 log)" && return 1; }
+  is "settings that do not work: $(grep '^without' log)" "$(grep -c '^without PyTorch' log)" 0 &&
+    holds 'all(len(rows(p, who=w)) > 0 for p in ("d12", "demo") for w in ("PyTorch eager", "PyTorch compiled"))' &&
+    holds 'len([r for r in rows("ranks") if r["who"].startswith("PyTorch")]) == 4'
+}
+
+test_case "bench: every part runs" every_part
+test_case "bench: shares agree with the trainer's" shares_agree
+test_case "bench: an llm.c-style program is timed" rival_is_timed
+test_case "bench: bounds of the collectives" bounds_are_right
+test_case "bench: what is missing is named" missing_are_named
+test_case "bench: --record" history_has_all
+test_case "bench: the roofline" picture_is_whole
+test_case "bench: bad usage" bad_usage
+test_case "bench: lines hold and are missed" verdicts
+test_case "bench: PyTorch" rivals_in_pytorch
+finish
