@@ -100,7 +100,7 @@ bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OB
 BENCH ?=
 BENCH_FLAGS ?=
 bench: train_gpt2 $(BENCH_PROGRAMS)
-	@python3 dev/bench/bench.py $(if $(BENCH),--only $(BENCH)) $(BENCH_FLAGS)
+	@python3 dev/bench/bench.py --build $(BUILD) $(if $(BENCH),--only $(BENCH)) $(BENCH_FLAGS)
 $(BENCH_PROGRAMS): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.o $(LLMC_OBJS) $(ZERO_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)

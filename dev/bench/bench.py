@@ -63,7 +63,10 @@ def parse(argv):
             parser.error(f"argument --{name}: {value} found; give 1 or more")
     if arguments.quick and arguments.record and arguments.history == HISTORY:
         parser.error("--record with --quick: its figures say nothing; leave one of them out")
-    arguments.output = arguments.output or os.path.join(arguments.build, "bench")
+    # Programs run in the root of the repository, wherever this was called.
+    arguments.build = os.path.abspath(arguments.build)
+    arguments.output = os.path.abspath(arguments.output or os.path.join(arguments.build, "bench"))
+    arguments.rival = arguments.rival and os.path.abspath(arguments.rival)
     return arguments
 
 

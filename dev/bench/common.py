@@ -68,7 +68,7 @@ class Settings:
     """How much is run. What --quick runs is for tests of the benchmark: its figures say nothing."""
 
     rounds: int = 3
-    steps: int = 2  # of a round that are timed, after one that is not
+    steps: int = 1  # of a round that are timed, after one that is not
     gemm_seconds: float = 0.3  # for each shape
     gemm_shapes: tuple = ((1024, 1024, 1024), (2048, 2048, 2048), (1024, 768, 3072), (1024, 3072, 768))  # rows, k, n
     copy_mib: int = 128  # of each process
@@ -101,7 +101,6 @@ class Settings:
 FULL = Settings()
 QUICK = Settings(
     rounds=1,
-    steps=1,
     gemm_seconds=0.01,
     gemm_shapes=((256, 256, 256),),
     copy_mib=4,

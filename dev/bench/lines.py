@@ -111,6 +111,8 @@ def over_ranks(results):
                 against = ratio(two[0], rival[0])
                 found += f"; {against:.2f} times {rival[0].who}"
                 holds = holds and against > 1.0
+            else:
+                found += "; PyTorch not measured"
             lines.append(
                 Line(
                     "4", f"{one.what}: 2 ranks, stage {stage}, to 1 rank", found, f"{needed:.2f}, above PyTorch", holds

@@ -5,7 +5,7 @@ import statistics
 
 from common import OURS, TYPES, Missing, UserError, note
 from programs import RUN, call, trainer, write_tokens
-from rivals import METHOD_NAMES, METHODS, Llmc, Settings, Torch
+from rivals import METHOD_NAMES, METHODS, Llmc, Torch, TorchSettings
 
 ADAMW_BYTES = 28.0  # of a parameter: gradient, weight and two moments read, all but the gradient written
 
@@ -120,7 +120,7 @@ def copy(bench):
 
 def torch_settings(torch):
     names = {"PyTorch eager": {"compiled": False}, "PyTorch compiled": {"compiled": True}}
-    return Settings(torch, names if torch else {})
+    return TorchSettings(torch, names if torch else {})
 
 
 def workload(bench, part, model, shapes, types, accumulation, steps, extra=None):
@@ -244,7 +244,7 @@ def ranks(bench):
     tokens = batch * length * micro_steps
     torch = bench.torch(s.main, 1, processes=2)
     methods = {METHOD_NAMES[m]: {"method": m} for m in METHODS.values()}
-    settings = Settings(torch, methods if torch else {})
+    settings = TorchSettings(torch, methods if torch else {})
     rate = {}
     try:
         for _ in range(s.rounds):

@@ -98,7 +98,7 @@ def llmc_steps(binary, folder, steps, threads):
     main_side, its_side = pty.openpty()
     output, seconds = "", []
     with subprocess.Popen(
-        [os.path.abspath(binary)],
+        [binary],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=its_side,

@@ -123,7 +123,7 @@ class Torch:
         self.close()
 
 
-class Settings:
+class TorchSettings:
     """The settings of PyTorch that still work: one that fails is named once and left out."""
 
     def __init__(self, torch, names):

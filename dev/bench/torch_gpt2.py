@@ -3,8 +3,8 @@
     torch_gpt2.py MODEL            MODEL: {"layers":, "heads":, "channels":, "longest":, "vocabulary":, "threads":}
 
 Reads one request a line, {"batch":, "length":, "accumulation":, "dtype":, "compiled":, "steps":}, and answers each by
-one line, {"seconds": [of each step], "loss":, "parameters":} or {"error":}. One step before, which compiles, is not in
-the list.
+one line, {"seconds": [of each step], "loss":, "parameters":} or {"error":}. One micro-step
+before, which compiles, is not in the list.
 With `--processes RANK RANKS FILE` it is one of several that meet at FILE (gloo); requests have "method" too: ddp,
 zero1 (ZeroRedundancyOptimizer), fsdp2 (FSDP that shards gradients and optimizer), fsdp3 (parameters too).
 
@@ -111,7 +111,7 @@ class Trainer:
         if not self.ready:
             self.prepare(request)
         if setting not in self.ready:
-            self.step(request)
+            self.step({**request, "accumulation": 1})
             self.ready.add(setting)
         seconds, loss = [], 0.0
         for _ in range(request["steps"]):
