@@ -122,10 +122,11 @@ def print_lines(found):
     note(f"\n{count[0]} lines hold, {count[1]} missed, {count[2]} not measured")
 
 
-def write_json(path, about, bench, found):
+def write_json(path, about, bench, found, failed):
     document = {
         **about,
         "missing": bench.missing,
+        "failed": failed,
         "results": [
             {
                 "part": r.part,
@@ -187,21 +188,28 @@ def main():
     bench = Bench(settings, Results(), arguments.build, arguments.threads, python, arguments.rival)
     bench.missing = missing
     os.makedirs(arguments.output, exist_ok=True)
+    failed = []
     for name in [name for name in PARTS if not arguments.only or name in arguments.only]:
         note(f"\n{name}: {PARTS[name].__doc__}")
-        PARTS[name](bench)
+        try:
+            PARTS[name](bench)
+        except UserError as problem:  # the other parts may do
+            failed.append(f"{name}: {problem}")
+            note(f"failed: {failed[-1]}")
     found = lines(bench.results)
     print_lines(found)
     for why in bench.missing:
         note(f"without {why}")
     about["load_after"] = os.getloadavg()[0]
-    write_json(os.path.join(arguments.output, "bench.json"), about, bench, found)
+    write_json(os.path.join(arguments.output, "bench.json"), about, bench, found, failed)
     note(f"wrote {os.path.relpath(os.path.join(arguments.output, 'bench.json'))}")
     picture = os.path.join(arguments.output, "roofline.svg")
     if roofline.draw(bench.results, settings, arguments.threads, picture):
         note(f"wrote {os.path.relpath(picture)}")
     if arguments.record:
         record(arguments.history, about, bench.results)
+    if failed:
+        raise UserError(f"{len(failed)} parts failed: " + "; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import select
 import subprocess
 import time
 
-from common import ROOT, UserError
+from common import ROOT, UserError, note
 
 TRAIN = os.path.join(ROOT, "train_gpt2")
 RUN = os.path.join(ROOT, "scripts", "run.sh")
@@ -49,6 +49,19 @@ def call(command, environment=None, cwd=None):
     return done.stdout
 
 
+def call_ranks(ranks, command, environment=None):
+    """The same under mpirun, where there are several ranks. Open MPI 4.1.4 was seen to end with an error after a run
+    that was whole: one failure is printed and the run repeated, a second one counts."""
+    if ranks == 1:
+        return call(command, environment)
+    command = [RUN, str(ranks), *command]
+    try:
+        return call(command, environment)
+    except UserError as problem:
+        note(f"once more after: {problem}")
+        return call(command, environment)
+
+
 class TrainerRun:
     """What ./train_gpt2 printed."""
 
@@ -70,9 +83,8 @@ class TrainerRun:
 
 def trainer(flags, ranks=1, threads=1, environment=None):
     """Runs ./train_gpt2 with so many ranks and threads a rank."""
-    command = [RUN, str(ranks)] if ranks > 1 else []
-    command += [TRAIN, "--threads", str(threads), "-v", "0", "-s", "0", *[str(flag) for flag in flags]]
-    return TrainerRun(call(command, environment), " ".join(command))
+    command = [TRAIN, "--threads", str(threads), "-v", "0", "-s", "0", *[str(flag) for flag in flags]]
+    return TrainerRun(call_ranks(ranks, command, environment), f"{ranks} x {' '.join(command)}")
 
 
 def write_tokens(path, vocabulary, count):

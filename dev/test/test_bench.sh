@@ -161,10 +161,11 @@ def exchange(ours, theirs, bound):
 
 check("5", [True, True], exchange(1.5, 3.0, 1.0)), check("5", [False, False], exchange(1.51, 3.0, 1.0))
 
-def growth(ratio):
-    return [("growth", "T 1", OURS, "us a token", 1, {"ratio": 3.0}), ("growth", "T 1", OURS, "MiB", 1, {"ratio": ratio})]
+def growth(*above):
+    return [("growth", "T 1", OURS, "us a token", 1, {"ratio": 3.0})] + [
+        ("growth", f"T {i}", OURS, "MiB", 1, {"above": x}) for i, x in enumerate(above)]
 
-check("6", [True, True], growth(0.96)), check("6", [True, False], growth(1.06))
+check("6", [True, True], growth(-0.3, 0.05, 0.0)), check("6", [True, False], growth(-0.3, 0.06, 0.0))
 print("ok")
 P
   )
