@@ -278,7 +278,13 @@ static void check_run(void *run, ZeroErrors *errors) {
     find_texts(r, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
-  if (o->export_to && errors->count == 0) bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
+  if (errors->count > 0) return;
+  if (o->export_to) {
+    bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
+  } else if (r->vocab && o->checkpoint_every > 0) { // every checkpoint has it
+    BertVocab vocab;
+    if (bert_vocab_read(r->vocab, "vocabulary", r->config.vocab_size, &vocab, errors) == 0) bert_vocab_free(&vocab);
+  }
 }
 
 static void print_run(const void *run) {
@@ -326,9 +332,11 @@ static void read_for_file(void *ctx, BertTensor t, size_t layer, float *out) {
   bert_read((Bert *)ctx, ZERO_MASTER, t, layer, out);
 }
 
-static int write_tensors(void *run, const char *path, char *problem, size_t problem_bytes) {
+// A checkpoint has what an export has: transformers loads its folder, and so does -e.
+static int write_checkpoint(void *run, const char *folder, char *problem, size_t problem_bytes) {
   Run *r = (Run *)run;
-  return bert_hf_write_tensors(path, &r->config, r->model.type, read_for_file, &r->model, problem, problem_bytes);
+  return bert_hf_write(folder, "", &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model, problem,
+                       problem_bytes);
 }
 
 static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
@@ -400,8 +408,7 @@ int main(int argc, char **argv) {
   bert.forward_backward = forward_backward;
   bert.validate = validate;
   bert.data_seconds = data_seconds;
-  bert.checkpoint_file = "model.safetensors";
-  bert.write_checkpoint = write_tensors;
+  bert.write_checkpoint = write_checkpoint;
   bert.make_export = bert_export_make;
   bert.write_export = write_export;
   bert.end = end_run;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "llmc/arena.h"
+#include "llmc/export_files.h"
 #include "llmc/gpt2_bin.h"
 #include "llmc/gpt2_config.h"
 #include "llmc/gpt2_export.h"
@@ -564,10 +565,13 @@ static void read_for_file(void *ctx, GPT2Tensor t, size_t layer, float *out) {
   zero_read(m->engine, ZERO_MASTER, unit, (int)t - (int)first_tensor(m, unit), out);
 }
 
-static int write_bin(void *run, const char *path, char *problem, size_t problem_bytes) {
+static int write_bin(void *run, const char *folder, char *problem, size_t problem_bytes) {
   GPT2 *m = &((Run *)run)->model;
   ZeroType type = m->type == ZERO_BF16 ? ZERO_BF16 : ZERO_F32;
-  return gpt2_bin_write(path, &m->config, type, read_for_file, m, problem, problem_bytes);
+  char *path = folder ? export_path(folder, "model.bin", "") : NULL;
+  int result = gpt2_bin_write(path, &m->config, type, read_for_file, m, problem, problem_bytes);
+  zero_free(path);
+  return result;
 }
 
 static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
@@ -644,7 +648,6 @@ int main(int argc, char **argv) {
   gpt2.validate = print_validation;
   gpt2.sample = sample;
   gpt2.data_seconds = data_seconds;
-  gpt2.checkpoint_file = "model.bin";
   gpt2.write_checkpoint = write_bin;
   gpt2.make_export = gpt2_export_make;
   gpt2.write_export = write_export;

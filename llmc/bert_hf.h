@@ -62,10 +62,6 @@ void bert_hf_close(BertHF *);
 // write. Returns 0, or -1 and the reason in `problem`; then no file of these names stays.
 int bert_hf_write(const char *folder, const char *suffix, const BertConfig *, const BertAbout *about,
                   const char *vocab, ZeroType type, BertRead *read, void *ctx, char *problem, size_t problem_bytes);
-// The tensors alone, into the file `path` (NULL on ranks that do not write).
-int bert_hf_write_tensors(const char *path, const BertConfig *, ZeroType type, BertRead *read, void *ctx,
-                          char *problem, size_t problem_bytes);
-
 #define BERT_TOKENIZER_FILE "tokenizer_config.json"
 
 // ---------------------------------------------------------------- shared by reader and writer

@@ -139,8 +139,8 @@ static void read_tensor(void *source, int tensor, size_t layer, float *out) {
   from->read(from->ctx, (BertTensor)tensor, layer, out);
 }
 
-int bert_hf_write_tensors(const char *path, const BertConfig *config, ZeroType type, BertRead *read, void *ctx,
-                          char *problem, size_t problem_bytes) {
+static int write_tensors(const char *path, const BertConfig *config, ZeroType type, BertRead *read, void *ctx,
+                         char *problem, size_t problem_bytes) {
   Source source = {read, ctx};
   size_t count = 0;
   HFEntry *entries = list_entries(config, &count);
@@ -209,7 +209,7 @@ int bert_hf_write(const char *folder, const char *suffix, const BertConfig *conf
     zero_fatal("%zu names for %zu labels; give one for each, or none", about->labels.count, config->num_labels);
   }
   char *path = folder != NULL ? export_path(folder, SAFETENSORS_FILE, suffix) : NULL;
-  int failed = bert_hf_write_tensors(path, config, type, read, ctx, problem, problem_bytes) != 0;
+  int failed = write_tensors(path, config, type, read, ctx, problem, problem_bytes) != 0;
   if (folder != NULL && !failed) {
     failed = write_beside(folder, suffix, config, about, vocab, type, problem, problem_bytes) != 0;
     if (failed) unlink(path);

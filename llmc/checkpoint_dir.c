@@ -49,11 +49,11 @@ static void step_folder(char path[CHECKPOINT_PATH], const char *dir, size_t step
 }
 
 void checkpoint_path(char path[CHECKPOINT_PATH], const char *dir, size_t step, const char *name) {
-  make_path(path, "%s/%s%0*zu/%s", dir, PREFIX, DIGITS, step, name);
+  make_path(path, "%s/%s%0*zu%s%s", dir, PREFIX, DIGITS, step, name ? "/" : "", name ? name : "");
 }
 
 void checkpoint_tmp_path(char path[CHECKPOINT_PATH], const char *dir, size_t step, const char *name) {
-  make_path(path, "%s/%s%0*zu%s/%s", dir, PREFIX, DIGITS, step, TMP, name);
+  make_path(path, "%s/%s%0*zu%s%s%s", dir, PREFIX, DIGITS, step, TMP, name ? "/" : "", name ? name : "");
 }
 
 static int is_leftover(const char *name) {

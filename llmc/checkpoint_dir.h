@@ -16,8 +16,8 @@ extern "C" {
 
 enum { CHECKPOINT_PATH = 4096 };
 
-// path = DIR/step_%08zu/name, or DIR/step_%08zu.tmp/name while it is being written. DIR may have some 4,000
-// characters; a longer one ends all ranks.
+// path = DIR/step_%08zu/name, or DIR/step_%08zu.tmp/name while it is being written; name NULL: the folder. DIR may
+// have some 4,000 characters; a longer one ends all ranks.
 void checkpoint_path(char path[CHECKPOINT_PATH], const char *dir, size_t step, const char *name);
 void checkpoint_tmp_path(char path[CHECKPOINT_PATH], const char *dir, size_t step, const char *name);
 

@@ -18,7 +18,7 @@ static int on_any_rank(ZeroEngine *engine, int wrong) {
 }
 
 void run_checkpoint_save(ZeroEngine *engine, ZeroComm *comm, const Options *o, const Progress *progress,
-                         const char *model_file, WriteModel *write, void *ctx) {
+                         WriteModel *write, void *ctx) {
   const int main_rank = comm->rank == 0;
   const size_t step = (size_t)progress->step;
   char path[CHECKPOINT_PATH], problem[PROBLEM_BYTES] = "";
@@ -28,7 +28,7 @@ void run_checkpoint_save(ZeroEngine *engine, ZeroComm *comm, const Options *o, c
     wrong = zero_save(engine, path, progress, sizeof *progress) != 0;
     if (wrong) snprintf(problem, sizeof problem, "see above");
     if (!wrong) {
-      checkpoint_tmp_path(path, o->out, step, model_file);
+      checkpoint_tmp_path(path, o->out, step, NULL);
       wrong = write(ctx, main_rank ? path : NULL, problem, sizeof problem) != 0;
     }
     if (main_rank) {

@@ -1,5 +1,5 @@
 // A run's checkpoints: DIR/step_00000020/ with state.zero (the engine's state and the run's progress) and the
-// model in a format of its own.
+// model in files of its own.
 //
 // All ranks make these calls; the folders are made by rank 0 (checkpoint_dir.h).
 #ifndef LLMC_RUN_CHECKPOINT_H
@@ -25,14 +25,14 @@ typedef struct {
   Outliers loss, norm;
 } Progress;
 
-// Writes the model to path (NULL on the ranks that do not write). Collective. Returns 0, or -1 and the reason in
-// `problem` on the writing rank.
-typedef int WriteModel(void *ctx, const char *path, char *problem, size_t problem_bytes);
+// Writes the model's files into a folder that is there (NULL on the ranks that do not write). Collective. Returns 0,
+// or -1 and the reason in `problem` on the writing rank.
+typedef int WriteModel(void *ctx, const char *folder, char *problem, size_t problem_bytes);
 
-// Saves after progress->step steps into o->out, the model as model_file, and prunes by -nk and -nm. A checkpoint that
+// Saves after progress->step steps into o->out, with the model's files, and prunes by -nk and -nm. A checkpoint that
 // cannot be written is said on rank 0 and given up: training goes on.
-void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progress *progress, const char *model_file,
-                         WriteModel *write, void *ctx);
+void run_checkpoint_save(ZeroEngine *, ZeroComm *, const Options *o, const Progress *progress, WriteModel *write,
+                         void *ctx);
 // Goes on from the newest checkpoint in o->out that is whole: the engine's state and *progress are its own. Where the
 // newest is damaged, older ones are tried, with a note. No checkpoint at all: a note, and everything stays as it is.
 // Rank 0 says which checkpoints there are. Returns 1 if there was one, else 0. Ends all ranks with exit code 1 if

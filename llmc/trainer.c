@@ -162,8 +162,7 @@ static void run_steps(Trainer *t) {
         o->checkpoint_every > 0 && ((step + 1) % (size_t)o->checkpoint_every == 0 || step + 1 == s->steps || stop);
     t->progress.step = step + 1;
     if (due) {
-      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->model->checkpoint_file, t->model->write_checkpoint,
-                          t->run);
+      run_checkpoint_save(t->engine, s->comm, o, &t->progress, t->model->write_checkpoint, t->run);
     }
     if (stop) break;
   }

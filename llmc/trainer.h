@@ -73,8 +73,7 @@ struct TrainerModel {
   double (*data_seconds)(const void *run); // that reading the training data took so far
 
   // The model as files.
-  const char *checkpoint_file;                               // its name in a checkpoint
-  WriteModel *write_checkpoint;                              // writes that file; its ctx is `run`
+  WriteModel *write_checkpoint;                              // its files of a checkpoint; its ctx is `run`
   void (*make_export)(const char *path, ZeroErrors *errors); // --export, on the main rank before training
   // Writes it there after training. Returns 0, or on the main rank -1 and the reason in `problem`.
   int (*write_export)(void *run, const char *path, char *problem, size_t problem_bytes);

@@ -99,6 +99,26 @@ tokenizer_beside() {
     has "tokenizer" "$(cat trained_bert_hf_pretraining_fp32/tokenizer_config.json)" BertTokenizer
 }
 
+# A checkpoint's folder is what --export writes, and goes on where it ended.
+checkpoint_folder() {
+  local flags="-i $fixtures/bert_hf_pairs.bin -j $fixtures/bert_hf_pairs.bin -e $fixtures/bert_hf_pretraining --task mlm --nsp 1
+    $train_some" file ended
+  rm -rf parts ended
+  ranks 2 shm -z 2 $flags -b 2 -o parts -n 6 --export ended > log || return 1
+  is "files" "$(ls parts/step_00000006 | xargs)" "config.json model.safetensors state.zero tokenizer_config.json vocab.txt" || return 1
+  for file in config.json model.safetensors tokenizer_config.json vocab.txt; do
+    is "$file of checkpoint and export" "$(cmp "parts/step_00000006/$file" "ended/$file" 2>&1)" "" || return 1
+  done
+  ended=$(sed -n 's/^val loss \([0-9.]*\).*/\1/p' log | tail -1)
+  within "loss of the checkpoint's folder" "$(loss 1 -e parts/step_00000006 -j "$fixtures/bert_hf_pairs.bin" --task mlm --nsp 1 $evaluate)" "$ended" || return 1
+  # Without a vocabulary beside the samples there is none in the folder; one that is none is found before training.
+  cp "$fixtures/bert_hf_classes.bin" no_classes.bin && cp "$fixtures/bert_hf_classes.bin" bad_classes.bin && echo word > bad.vocab.txt
+  ranks 1 self -e L=1,H=2,C=32,T=19,V=67 -i no_classes.bin --task classify -b 4 -t 19 -x 1 -v 0 -o none -n 1 > log || return 1
+  is "files" "$(ls none/step_00000001 | xargs)" "config.json model.safetensors state.zero" &&
+    fails 1 "vocabulary bad.vocab.txt: has no word [MASK]" -e L=1,H=2,C=32,T=19,V=67 -i bad_classes.bin --task classify -b 4 \
+      -t 19 -x 1 -v 0 -o none -n 1
+}
+
 nothing_is_lost() {
   local base="-e $fixtures/bert_hf_masked -j $fixtures/bert_hf_pairs.bin --task mlm $convert --export"
   mkdir -p full words blocked/model.safetensors.tmp && echo mine > full/model.safetensors && echo mine > words/vocab.txt
@@ -138,7 +158,11 @@ transformers_reads_it() {
     checks 3 check_bert_export.py --samples "$fixtures/bert_hf_$kind.bin" --seed $seed "${arguments[@]}" || return 1
     count=$((count + 1))
   done < "$fixtures/bert_hf_losses.txt"
-  is "models" $count 4
+  is "models" $count 4 || return 1
+  [ -e parts/step_00000006/config.json ] || checkpoint_folder || return 1
+  flags="-j $fixtures/bert_hf_pairs.bin --task mlm --nsp 1 $evaluate"
+  checks 1 check_bert_export.py --samples "$fixtures/bert_hf_pairs.bin" --seed $seed \
+    "parts/step_00000006=$(loss 1 -e parts/step_00000006 $flags)"
 }
 
 test_case "bert_hf: transformers' loss, masked LM, next sentences, classes, a number" transformers_loss
@@ -147,6 +171,7 @@ test_case "bert_hf: the export has the trained weights" export_has_the_trained_w
 test_case "bert_hf: 1 and 2 ranks export the same bytes" ranks_export_the_same
 test_case "bert_hf: heads that a folder lacks or has too many" heads
 test_case "bert_hf: the tokenizer beside the model" tokenizer_beside
+test_case "bert_hf: a checkpoint's folder" checkpoint_folder
 test_case "bert_hf: an export replaces nothing and is whole or not there" nothing_is_lost
 test_case "bert_hf: bad folders" bad_folders
 test_case "bert_hf: transformers reads what was trained and exported" transformers_reads_it
