@@ -11,12 +11,13 @@ time_limit=15
 export OMP_NUM_THREADS=1
 
 build_checked() {
-  local objects=() name
+  local objects=() name parts
   for name in "$root"/zero/*.c; do objects+=("$checked/zero/$(basename "$name" .c).o"); done
   for name in test_engine test_misuse; do
-    make -C "$root" BUILD="$checked" EXTRA="${EXTRA:-} -DZERO_CHECK_CALLS" "${objects[@]}" \
-      "$checked/dev/test/$name.o" > make.out 2>&1 &&
-      mpicc "$checked/dev/test/$name.o" "${objects[@]}" -o "$checked/$name" -lcmocka -lxxhash -lcjson -lm -fopenmp \
+    parts=("$checked/dev/test/$name.o")
+    [ $name = test_engine ] && parts+=("$checked/dev/test/engine_cost.o")
+    make -C "$root" BUILD="$checked" EXTRA="${EXTRA:-} -DZERO_CHECK_CALLS" "${objects[@]}" "${parts[@]}" > make.out 2>&1 &&
+      mpicc "${parts[@]}" "${objects[@]}" -o "$checked/$name" -lcmocka -lxxhash -lcjson -lm -fopenmp \
         ${EXTRA:-} >> make.out 2>&1
     local code=$?
     is "exit code of the build, whose output ends '$(tail -n 5 make.out)'" $code 0 || return 1
