@@ -56,7 +56,7 @@ ranks() { # ranks NAME COMM NP PROGRAM ARGS…: a suite under mpirun
 }
 
 # Scripts that build nothing in $build and leave processors idle run beside the others.
-beside=(test_bert_data test_data test_datasets test_recipes test_resume test_cudaemu)
+beside=(test_bert_data test_data test_datasets test_recipes test_resume test_bert_resume test_cudaemu)
 [ -n "$long" ] && beside+=(test_bits test_bert_bits test_memory_traffic)
 for name in "${beside[@]}"; do suite "$name" bash "dev/test/$name.sh" $long; done > "$logs/beside" &
 

@@ -102,20 +102,21 @@ kernels_executed() {
 }
 
 token_file "$work/train.bin" 2000 72
+program=train_gpt2
 flags=(-e L=2,H=2,C=64,T=32,V=72 -i "$work/train.bin" -b 2 -t 32 -d 256 -x 3 -v 0 -s 3 -g 3 --state-hash 3)
 # Losses within 1e-5 of the CPU's; the same bits at every stage and number of ranks, whenever streams do their work.
-# Flags in `flags`; arguments: "RANKS STAGE STREAMS"…
+# Trainer in `program`, flags in `flags`; arguments: "RANKS STAGE STREAMS"…
 trainer() {
   local reference= np stage streams pair pairs=("$@")
   [ "$long" = --long ] && pairs+=({1,2,4}" "{0,1,2,3}" issue")
   rm -rf "$work/cpu"
-  ./train_gpt2 "${flags[@]}" -o "$work/cpu" > "$work/log" 2>&1
+  "./$program" "${flags[@]}" -o "$work/cpu" > "$work/log" 2>&1
   local code=$?
-  is "exit code of train_gpt2: $(grep '^error' "$work/log" | head -n 2)" $code 0 || return 1
+  is "exit code of $program: $(grep '^error' "$work/log" | head -n 2)" $code 0 || return 1
   for pair in "${pairs[@]}"; do
     read -r np stage streams <<< "$pair"
     rm -rf "$work/emu"
-    ZERO_COMM=mpi ZERO_EMU_STREAMS=$streams ZERO_EMU_KERNELS=$work/kernels scripts/run.sh "$np" ./train_gpt2emu \
+    ZERO_COMM=mpi ZERO_EMU_STREAMS=$streams ZERO_EMU_KERNELS=$work/kernels scripts/run.sh "$np" "./${program}emu" \
       "${flags[@]}" -z "$stage" -o "$work/emu" > "$work/log" 2>&1
     local code=$?
     is "exit code, $np ranks, stage $stage: $(grep '^error' "$work/log" | head -n 2)" $code 0 || return 1
@@ -137,6 +138,15 @@ dropped() { # dropped "RANKS STAGE STREAMS"…: the trainer under dropout
   trainer "$@"
 }
 
+# Masked tokens and next sentences with dropout on, a batch of 8 samples.
+bert_trainer() { # bert_trainer PACKED "RANKS STAGE STREAMS"…
+  local program=train_bert flags
+  flags=(-e L=2,H=2,C=32,T=19,V=67 -i dev/fixtures/bert_hf_pairs.bin --nsp 1 --packed "$1" --dropout 0.1
+    --attention-dropout 0.1 -b 2 -t 19 -d $((8 * 19)) -x 3 -l 1e-3 -v 0 --state-hash 3)
+  shift
+  trainer "$@"
+}
+
 # The demo's text, model and batch, as scripts/run_demo.sh has them.
 demo() { # demo "RANKS STAGE STREAMS"…
   why="the text of the demo cannot be prepared: $(python3 data/prepare_text.py --demo --output "$work/demo" 2>&1 | tail -n 1)"
@@ -151,6 +161,8 @@ demo() { # demo "RANKS STAGE STREAMS"…
 
 # counted KIND… -- RANKS TRANSPORT FLAG…: the trainer's counts of these kinds since its first kernel, all ranks together
 # and streams delayed, as lines `KIND NAME COUNT`.
+counted_flags=(-i "$work/train.bin" -b 2 -t 32 -v 0 -s 0 -n 0)
+first_kernel=encoder_forward_kernel
 counted() {
   local kinds=$1
   shift
@@ -159,28 +171,35 @@ counted() {
   local np=$1 comm=$2
   shift 2
   rm -f "$work/counts"
-  ZERO_COMM=$comm ZERO_EMU_COUNTS=$work/counts ZERO_EMU_COUNTS_FROM=encoder_forward_kernel ZERO_EMU_STREAMS=delayed \
-    scripts/run.sh "$np" ./train_gpt2emu -i "$work/train.bin" -b 2 -t 32 -v 0 -s 0 -n 0 "$@" > "$work/log" 2>&1 || return 1
+  ZERO_COMM=$comm ZERO_EMU_COUNTS=$work/counts ZERO_EMU_COUNTS_FROM=$first_kernel ZERO_EMU_STREAMS=delayed \
+    scripts/run.sh "$np" "./${program}emu" "${counted_flags[@]}" "$@" > "$work/log" 2>&1 || return 1
   awk -v kinds="^($kinds)$" '$1 ~ kinds { count[$1 " " $2] += $3 } END { for (name in count) print name, count[name] }' \
     "$work/counts" | sort
 }
 
 total() { awk '{ sum += $3 } END { print sum + 0 }' <<< "$1"; }
 
+shape=(-e "L=2,H=2,C=64,T=32,V=72") tokens=64 # of a micro-batch
 # waits "RANKS TRANSPORT STAGE IN_MICRO_STEP IN_STEP"…: how often all ranks together wait until the device has nothing
 # left to do, in a micro-step (6 of a step against 3) and in a step whatever its micro-steps (3 steps against 1).
 waits() {
-  local row np comm stage in_micro in_step more fewer longer shape=(-e "L=2,H=2,C=64,T=32,V=72")
+  local row np comm stage in_micro in_step more fewer longer
   for row in "$@"; do
     read -r np comm stage in_micro in_step <<< "$row"
-    fewer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((3 * 64 * np))) &&
-      more=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((6 * 64 * np))) &&
-      longer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 3 -d $((3 * 64 * np)))
+    fewer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((3 * tokens * np))) &&
+      more=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 1 -d $((6 * tokens * np))) &&
+      longer=$(counted drain -- "$np" "$comm" "${shape[@]}" -z "$stage" -x 3 -d $((3 * tokens * np)))
     is "exit code, $row: $(grep '^error' "$work/log" | head -n 2)" $? 0 || return 1
     why="no wait counted, $row" && [ "$(total "$fewer")" -gt 0 ] || return 1
     is "waits in a micro-step, $row" $((($(total "$more") - $(total "$fewer")) / 3)) "$in_micro" &&
       is "waits in a step, $row" $((($(total "$longer") - $(total "$fewer")) / 2 - 3 * in_micro)) "$in_step" || return 1
   done
+}
+
+bert_waits() { # the same of train_bertemu
+  local program=train_bert first_kernel=embeddings_forward_kernel shape=(-e "L=2,H=2,C=32,T=19,V=67") tokens=38
+  local counted_flags=(-i dev/fixtures/bert_hf_pairs.bin --nsp 1 -b 2 -t 19 -v 0 -n 0)
+  waits "$@"
 }
 
 # of_block FILE UNIT FLAG…: launches and copies that one block more makes in a micro-batch more, from models of 2 and 3 layers
@@ -227,7 +246,7 @@ no_gpu() {
   done
 }
 
-test_case "cuda: the emulated programs build" made train_gpt2emu test_gpt2emu test_bertemu "$build/emu/test_ops" "$build/emu/test_ops_bert" \
+test_case "cuda: the emulated programs build" made train_gpt2emu train_bertemu test_gpt2emu test_bertemu "$build/emu/test_ops" "$build/emu/test_ops_bert" \
   "$build/emu/test_ops_attention" "$build/emu/test_device"
 run_operations test_ops test_ops_bert test_ops_attention test_device
 for name in test_ops test_ops_bert test_ops_attention test_device; do
@@ -250,6 +269,9 @@ test_case "cuda: test_bertemu" parity bert
 test_case "cuda: trainer, stages and ranks, streams delayed" trainer "1 0 issue" "1 0 delayed" "2 2 delayed" "4 3 delayed"
 test_case "cuda: trainer under dropout, streams delayed" dropped "2 3 delayed"
 test_case "cuda: no wait in a micro-step" waits "1 self 0 0 2" "2 nccl 3 0 6"
+test_case "cuda: BERT's trainer, packed" bert_trainer 1 "1 0 delayed" "4 3 issue"
+test_case "cuda: BERT's trainer, padded" bert_trainer 0 "2 2 delayed"
+test_case "cuda: no wait in a micro-step of BERT" bert_waits "1 self 0 0 2"
 test_case "cuda: launches per block" launches --dtype bf16 --deterministic 0
 test_case "cuda: trainer on the demo's text with its model" demo "4 0 issue" "4 3 issue"
 test_case "cuda: every kernel ran" kernels_executed
