@@ -56,11 +56,11 @@ every_part() {
 }
 
 # Tokens/s, FLOPs and peak give the share; it is what the trainer prints, as far as both took the same peak.
-shares_agree() {
+shares_agree() { # the trainer's milliseconds have one decimal, and these steps take few of them
   holds 'len(rows("d12", unit="% of peak")) == 2' &&
     holds 'all(abs(r["value"] / (value("d12", what=r["what"], unit="tok/s") * r["flops_per_token"] / r["peak_gflops"] / 1e7) - 1) < 0.01
       for r in rows("d12", unit="% of peak"))' &&
-    holds 'all(r["value"] < 1.02 * r["as_train_gpt2_prints"] + 0.1 for r in rows("d12", unit="% of peak"))'
+    holds 'all(r["value"] < 1.2 * r["as_train_gpt2_prints"] + 0.1 for r in rows("d12", unit="% of peak"))'
 }
 
 rival_is_timed() { # 256 tokens in 256 ms; the first two steps do not count
