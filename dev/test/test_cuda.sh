@@ -236,6 +236,7 @@ launches() {
 
 # On a machine without a GPU: said before the data is looked for.
 no_gpu() {
+  local program
   why="nvcc not found: nothing was compiled for a GPU"
   command -v nvcc > /dev/null || return 77
   made train_gpt2cu test_gpt2cu test_bertcu || return 1
