@@ -152,15 +152,16 @@ asynchronous_error() {
 # A rank that is ended or stopped while all train: the others end within 30 s and name what they waited for.
 lost_rank() { # lost_rank SIGNAL
   local np=3 launcher victim start
+  rm -f log # of the rank that was lost before: its steps say nothing
   ZERO_COMM=nccl "$run" $np "$program" "${flags[@]}" -d 192 -x 100000 -z 3 > log 2>&1 < /dev/null &
   launcher=$!
   for ((i = 0; i < 600; i++)); do
-    grep -q '^step  *2/' log && break
+    grep -qs '^step  *2/' log && break
     sleep 0.1
   done
   victim=$(pgrep -f "^$program .*$work/train.bin" | tail -n 1)
   why="no rank is running: $(tail -n 2 log)"
-  [ -n "$victim" ] || return 1
+  [ -n "$victim" ] || { kill -TERM "$launcher" && return 1; }
   start=$SECONDS
   kill "-$1" "$victim"
   for ((i = 0; i < 300; i++)); do
