@@ -29,13 +29,14 @@ BENCH_PROGRAMS := $(BUILD)/bench_gemm $(BUILD)/bench_collectives
 SOURCES   := $(wildcard *.cu zero/*.[ch] llmc/*.[ch] llmc/cpu/*.[ch] dev/test/*.[ch] dev/bench/*.c dev/reference/*.c dev/fuzz/*.[ch] llmc/cuda/*.cu* zero/*.cu* \
              dev/cudaemu/*.cc dev/cudaemu/*.cu dev/cudaemu/*.h dev/cudaemu/include/*.h dev/cudaemu/include/cudaemu/*.h)
 
-.PHONY: all help demo deps bench test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
+.PHONY: all help demo demo-bert deps bench test test-long test-programs emu-tests emu-asan emu-tsan sanitize fuzz lint format install clean
 .SECONDARY:
 
 all: $(PROGRAMS)
 
 help:
 	@echo 'make demo        install what is missing, train a small GPT-2 on the King James Bible with 4 ranks'
+	@echo 'make demo-bert   the same with a BERT: pretraining, then two tasks, against counts of words'
 	@echo 'make             build $(PROGRAMS)'
 	@echo 'make train_gpt2cu train_bertcu test_gpt2cu test_bertcu     for NVIDIA GPUs, with nvcc (GPU_ARCH=90 for one card)'
 	@echo '     … USE_MPI=0              without MPI, train_gpt2 and train_gpt2cu: ranks start by -pi tcp or fs'
@@ -57,6 +58,10 @@ help:
 demo: deps
 	@$(MAKE) --no-print-directory train_gpt2
 	@scripts/run_demo.sh
+
+demo-bert: deps
+	@$(MAKE) --no-print-directory train_bert
+	@scripts/run_bert_demo.sh
 
 deps:
 	@scripts/install_deps.sh
