@@ -120,7 +120,7 @@ fine_tune() {
   steps=$((samples * epochs / batch))
   log "$file" '^(step|val loss|error)' scripts/run.sh "$ranks" ./train_bert --task classify -e "$3" \
     -i "$data/verse_$1_train.bin" -j "$data/verse_$1_val.bin" -b $micro -d $((batch * length)) -t $length -z 2 \
-    -x $steps -l 5e-4 -u $(((steps + 9) / 10)) -k linear -q 0 -c 0.01 --dropout 0.1 --attention-dropout 0.1 \
+    -x $steps -l 2e-4 -u $(((steps + 9) / 10)) -k linear -q 0 -c 0.01 --dropout 0.1 --attention-dropout 0.1 \
     --log-every $steps -v $steps -m -1 --seed "$4"
 }
 
