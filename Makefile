@@ -132,7 +132,7 @@ CUDA_SOURCES := $(filter-out $(CUDNN_SOURCES),$(wildcard llmc/cuda/*.cu)) zero/d
 # USE_CUDNN=1: attention through cuDNN where it serves; CUDNN_PATH: where its include/ and lib are, unless nvcc knows.
 USE_CUDNN ?=
 CUDNN_PATH ?=
-CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)
+CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)$(GPU_ARCH:%=-sm%)
 CUDNN_FLAGS = $(if $(USE_CUDNN),-DUSE_CUDNN $(if $(CUDNN_PATH),-I$(CUDNN_PATH)/include))
 CUDNN_LIBS = $(if $(USE_CUDNN),$(if $(CUDNN_PATH),-L$(CUDNN_PATH)/lib64 -L$(CUDNN_PATH)/lib) -lcudnn)
 # NCCL where its header is found, in CUDA's folder or the system's; USE_NCCL=0 leaves it out. The emulator has its own.
@@ -154,7 +154,7 @@ endif
 $(BUILD)/without_nccl:
 	@mkdir -p $(@D) && touch $@
 	@echo 'note: without NCCL: nccl.h was not found (libnccl-dev) or USE_NCCL=0 was given; several GPUs exchange through MPI'
-# With and without cuDNN a program has one name: made anew when the choice changes.
+# With and without cuDNN, and for every card, a program has one name: made anew when the choice changes.
 $(BUILD)/cuda-choice: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
