@@ -50,7 +50,7 @@ help:
 	@echo 'make sanitize    everything under ASan and UBSan, in $(BUILD)-asan'
 	@echo 'make emu-asan emu-tsan   the tests on the emulator with checks of memory, or of races: dev/test/test_cuda.sh --long'
 	@echo 'make fuzz        libFuzzer on all readers of files, FUZZ_SECONDS=300 each (clang)'
-	@echo 'make install     copy train_gpt2 to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
+	@echo 'make install     copy train_gpt2 and train_bert to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
 	@echo 'make clean       remove what was built'
 	@echo 'Variables: ARCH=native (processor), OPT=-O3, EXTRA= (more flags), BUILD=build (folder), CC=gcc, V=1 (show commands)'
 
@@ -284,8 +284,9 @@ lint:
 format:
 	clang-format -i $(SOURCES)
 
-install: train_gpt2
-	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
+install: train_gpt2 train_bert
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $^ $(DESTDIR)$(PREFIX)/bin
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu test_bertcu train_gpt2emu test_gpt2emu train_bertcu train_bertemu test_bertemu bert_embeddings
