@@ -239,7 +239,7 @@ static void parse_as(OptionsTrainer trainer, Run *r, const char *line, ZeroError
   int argc = 1;
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
-  options_init(&r->options, &r->table, trainer);
+  options_init(&r->options, &r->table, trainer, OPTIONS_CPU);
   assert_true(r->table.count < OPTIONS_MAX_FLAGS);
   flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, errors, NULL);
 }
