@@ -51,7 +51,7 @@ help:
 	@echo 'make sanitize    everything under ASan and UBSan, in $(BUILD)-asan'
 	@echo 'make emu-asan emu-tsan   the tests on the emulator with checks of memory, or of races: dev/test/test_cuda.sh --long'
 	@echo 'make fuzz        libFuzzer on all readers of files, FUZZ_SECONDS=300 each (clang)'
-	@echo 'make install     copy train_gpt2 to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
+	@echo 'make install     copy train_gpt2 and train_bert to $$(PREFIX)/bin, $(PREFIX)/bin unless PREFIX is given'
 	@echo 'make clean       remove what was built'
 	@echo 'Variables: ARCH=native (processor), OPT=-O3, EXTRA= (more flags), BUILD=build (folder), CC=gcc, V=1 (show commands)'
 
@@ -137,7 +137,7 @@ CUDA_SOURCES := $(filter-out $(CUDNN_SOURCES),$(wildcard llmc/cuda/*.cu)) zero/d
 # USE_CUDNN=1: attention through cuDNN where it serves; CUDNN_PATH: where its include/ and lib are, unless nvcc knows.
 USE_CUDNN ?=
 CUDNN_PATH ?=
-CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)
+CUDA_BUILD := $(BUILD)/cuda$(if $(USE_CUDNN),-cudnn)$(GPU_ARCH:%=-sm%)
 CUDNN_FLAGS = $(if $(USE_CUDNN),-DUSE_CUDNN $(if $(CUDNN_PATH),-I$(CUDNN_PATH)/include))
 CUDNN_LIBS = $(if $(USE_CUDNN),$(if $(CUDNN_PATH),-L$(CUDNN_PATH)/lib64 -L$(CUDNN_PATH)/lib) -lcudnn)
 # NCCL where its header is found, in CUDA's folder or the system's; USE_NCCL=0 leaves it out. The emulator has its own.
@@ -159,7 +159,7 @@ endif
 $(BUILD)/without_nccl:
 	@mkdir -p $(@D) && touch $@
 	@echo 'note: without NCCL: nccl.h was not found (libnccl-dev) or USE_NCCL=0 was given; several GPUs exchange through MPI'
-# With and without cuDNN a program has one name: made anew when the choice changes.
+# With and without cuDNN, and for every card, a program has one name: made anew when the choice changes.
 $(BUILD)/cuda-choice: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CUDA_BUILD)' | cmp -s - $@ || echo '$(CUDA_BUILD)' > $@
@@ -289,8 +289,9 @@ lint:
 format:
 	clang-format -i $(SOURCES)
 
-install: train_gpt2
-	install -D -m 755 train_gpt2 $(DESTDIR)$(PREFIX)/bin/train_gpt2
+install: train_gpt2 train_bert
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $^ $(DESTDIR)$(PREFIX)/bin
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-emu-asan $(BUILD)-emu-tsan $(PROGRAMS) train_gpt2cu test_gpt2cu test_bertcu train_gpt2emu test_gpt2emu train_bertcu train_bertemu test_bertemu bert_embeddings

@@ -433,7 +433,7 @@ int main(int argc, char **argv) {
   Test test;
   memset(&test, 0, sizeof test);
   test.stage = argc > 1 ? atoi(argv[1]) : 0;
-  test.recompute = argc > 2 ? atoi(argv[2]) : BERT_RECOMPUTE_GELU;
+  test.recompute = argc > 2 ? atoi(argv[2]) : RECOMPUTE_GELU;
   test.steps = argc <= 3;
   if (argc > 3 && strcmp(argv[3], "batch") != 0)
     zero_fatal("the third argument is '%s'; give batch or none", argv[3]);

@@ -262,9 +262,9 @@ static void check_run(void *run, ZeroErrors *errors) {
   r->weights = bert_weights_open(o->model, &r->config, errors);
   const int model_errors = errors->count;
   setup_check_config(s, errors);
-  if (o->recompute > BERT_RECOMPUTE_GELU && options_given(&s->table, "-r")) {
-    zero_errors_add(errors, "-r: found %lld; a BERT keeps what its LayerNorms give, so -r 1 is the most",
-                    (long long)o->recompute);
+  if (o->recompute == RECOMPUTE_LAYERNORM) {
+    zero_errors_add(
+        errors, "-r: found 2, but a BERT's blocks hand on what their LayerNorms give; use 1, or 3 for whole blocks");
   }
   if (errors->count == 0) { // a batch from a broken file, data for a broken model would only confuse
     setup_check_batch(s, r->config.max_positions, errors);
@@ -307,6 +307,7 @@ static void print_run(const void *run) {
   printf(" | %s | dropout %g, attention %g", s->options.packed ? "packed" : "padded", d->hidden, d->attention);
   if (!predicts_masked(r)) printf(", classifier %g", d->classifier);
   printf("\n");
+  setup_print_recompute(s, r->model.activation_bytes, r->model.without_recompute);
   setup_print(s, c->vocab_size);
   char note[BERT_NOTE_BYTES];
   for (int kind = 0; r->weights && kind < BERT_NUM_NOTES; kind++) {
@@ -356,12 +357,12 @@ static void create_run(void *run) {
   const BertBatchShape shape = {s->B, s->T, (int)o->packed, predicts_masked(r), o->mask_probability};
   const BertDropout dropout = {(float)o->dropout, (float)o->attention_dropout, (float)o->classifier_dropout,
                                (uint64_t)o->seed};
-  const int recompute = o->recompute > BERT_RECOMPUTE_GELU ? BERT_RECOMPUTE_GELU : (int)o->recompute;
   if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
   if (s->val_samples) r->val = bert_batches_create(s->val_samples, shape);
   r->figures = (double *)zero_malloc(FIGURES * s->micro_steps * sizeof(double), ZERO_MEM_OTHER);
   r->losses = (BertLoss *)zero_malloc(s->micro_steps * sizeof(BertLoss), ZERO_MEM_OTHER);
-  bert_create(&r->model, &r->config, &shape, s->micro_steps, &dropout, recompute, &s->zero, s->comm, t->device);
+  bert_create(&r->model, &r->config, &shape, s->micro_steps, &dropout, (int)o->recompute, &s->zero, s->comm,
+              t->device);
   t->engine = r->model.engine;
 }
 
@@ -398,6 +399,7 @@ int main(int argc, char **argv) {
   bert.name = "train_bert";
   bert.about = "trains a BERT with ZeRO.";
   bert.options = OPTIONS_BERT;
+  bert.device_kind = OPEN_DEVICE_KIND;
   bert.peak_side = TRAINER_PEAK_SIDE;
   bert.open_device = open_device;
   bert.check = check_run;

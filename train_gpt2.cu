@@ -20,6 +20,7 @@
 #include "llmc/open_device.h"
 #include "llmc/ops.h"
 #include "llmc/random.h"
+#include "llmc/recompute.h"
 #include "llmc/sampler.h"
 #include "llmc/trainer.h"
 #include "zero/zero.h"
@@ -33,12 +34,8 @@
 enum { TENSORS_IN_BLOCK = GPT2_FCPROJB - GPT2_LN1W + 1 };
 #define INIT_STD 0.02f // of all weights; the residual projections are scaled by 1/sqrt(2L) more
 
-// What backward works out anew instead of keeping it from forward, llm.c's -r: each level what the one before does
-// and more.
-enum { RECOMPUTE_NONE, RECOMPUTE_GELU, RECOMPUTE_LAYERNORM };
-
-// What forward leaves for backward. N = B*T rows. Where it is worked out anew, ln1 and ln2, or fc, are one and the
-// same memory for all blocks, and hold something else by then.
+// What forward leaves for backward. N = B*T rows. Where it is worked out anew, ln1 and ln2, or fc, or all but res3
+// are one and the same memory for all blocks, and hold something else by then.
 typedef struct {
   void *ln1;                            // (N, C)
   void *qkv;                            // (N, 3C)
@@ -61,8 +58,9 @@ typedef struct {
   ZeroDevice *device;
   int num_units, final_unit; // unit 0: embeddings, 1 … L: blocks, L + 1: final LayerNorm
 
-  void *activations; // one allocation, which all of these point into
-  void *encoded;     // (N, C)
+  void *activations;                          // one allocation, which all of these point into
+  size_t activation_bytes, without_recompute; // of it, and what it would take with RECOMPUTE_NONE
+  void *encoded;                              // (N, C)
   BlockActivations *blocks;
   void *lnf;            // (N, C); also the blocks' norms where they are recomputed: the head is the last to need it
   float *meanf, *rstdf; // (N)
@@ -72,7 +70,9 @@ typedef struct {
   void *scratch;
 } GPT2;
 
-static void carve_activations(GPT2 *m, Arena *arena) {
+// Cuts `memory` into the activations; NULL: only counts. Returns the bytes.
+static size_t carve_activations(GPT2 *m, void *memory) {
+  Arena whole = {(char *)memory, 0}, *arena = &whole;
   const GPT2Config *c = &m->config;
   size_t N = m->B * m->T, C = c->channels, NH = c->num_heads;
   size_t row = C * zero_type_size(m->type), stat = N * sizeof(float); // bytes of (C), of (N)
@@ -82,6 +82,11 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   void *fc = keep_gelu ? NULL : arena_take(arena, N * 4 * row);
   for (size_t l = 0; l < c->num_layers; l++) {
     BlockActivations *a = &m->blocks[l];
+    if (l > 0 && m->recompute >= RECOMPUTE_BLOCK) {
+      *a = m->blocks[0];
+      a->res3 = arena_take(arena, N * row);
+      continue;
+    }
     a->ln1 = keep_norms ? arena_take(arena, N * row) : m->lnf;
     a->qkv = arena_take(arena, N * 3 * row);
     a->att = arena_take(arena, N * row);
@@ -116,6 +121,7 @@ static void carve_activations(GPT2 *m, Arena *arena) {
   scratch = larger_size(scratch, lm_head_loss_scratch(N, C, c->padded_vocab_size, m->type, m->grad_type));
   scratch = larger_size(scratch, lm_head_logits_scratch(1, C, c->padded_vocab_size, m->type));
   m->scratch = arena_take(arena, scratch);
+  return arena->used;
 }
 
 static void describe_tensor(const GPT2Config *config, GPT2Tensor t, ZeroTensor *tensor) {
@@ -143,7 +149,6 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, i
   m->grad_type = zero->wire != ZERO_F32 ? zero->wire : zero->accumulate;
   m->B = B;
   m->T = T;
-  m->recompute = recompute;
   m->device = device;
   m->num_units = (int)config->num_layers + 2;
   m->final_unit = m->num_units - 1;
@@ -162,12 +167,12 @@ static void gpt2_create(GPT2 *m, const GPT2Config *config, size_t B, size_t T, i
   zero_free(units);
 
   m->blocks = (BlockActivations *)zero_malloc(config->num_layers * sizeof(BlockActivations), ZERO_MEM_OTHER);
-  Arena arena = {NULL, 0};
-  carve_activations(m, &arena);
-  m->activations = device->alloc(device, arena.used, ZERO_MEM_ACTIVATIONS);
-  arena.base = (char *)m->activations;
-  arena.used = 0;
-  carve_activations(m, &arena);
+  m->recompute = RECOMPUTE_NONE;
+  m->without_recompute = carve_activations(m, NULL);
+  m->recompute = recompute;
+  m->activation_bytes = carve_activations(m, NULL);
+  m->activations = device->alloc(device, m->activation_bytes, ZERO_MEM_ACTIVATIONS);
+  carve_activations(m, m->activations);
 }
 
 static void gpt2_destroy(GPT2 *m) {
@@ -242,21 +247,27 @@ static OpsGrad grad(const GPT2 *m, ZeroGrad flat, int unit, GPT2Tensor t) {
   return g;
 }
 
-static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T, const GPT2Dropout *d) {
+// The residual stream (N, C) that block l reads.
+static const void *block_input(const GPT2 *m, size_t l) {
+  return l == 0 ? m->encoded : m->blocks[l - 1].res3;
+}
+
+// ln1, from a finished residual stream.
+static void first_norm(GPT2 *m, size_t l, const void *p, size_t N) {
+  BlockActivations *a = &m->blocks[l];
+  int u = 1 + (int)l;
+  layernorm_forward(a->ln1, a->mean1, a->rstd1, block_input(m, l), param(m, p, u, GPT2_LN1W),
+                    param(m, p, u, GPT2_LN1B), N, m->config.channels, GPT2_LAYERNORM_EPSILON, m->type,
+                    m->device->stream);
+}
+
+// From ln1 to fc: all that a block's backward needs.
+static void block_inside(GPT2 *m, size_t l, const void *p, size_t B, size_t T, const GPT2Dropout *d) {
   const GPT2Config *c = &m->config;
   BlockActivations *a = &m->blocks[l];
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = c->channels;
   int u = 1 + (int)l;
-  const void *ln1w = param(m, p, u, GPT2_LN1W), *ln1b = param(m, p, u, GPT2_LN1B);
-  if (l == 0) {
-    layernorm_forward(a->ln1, a->mean1, a->rstd1, m->encoded, ln1w, ln1b, N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
-  } else { // the block before left its MLP's output in res3: add its residual stream now
-    BlockActivations *before = &m->blocks[l - 1];
-    fused_residual_layernorm_forward(before->res3, a->ln1, a->mean1, a->rstd1, before->res2, before->res3, ln1w, ln1b,
-                                     N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
-  }
-  const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
   matmul_forward(a->qkv, NULL, a->ln1, param(m, p, u, GPT2_QKVW), param(m, p, u, GPT2_QKVB), N, C, 3 * C, OPS_NO_GELU,
                  m->type, s);
   const OpsSequences sequences = gpt2_sequences(d, B, T);
@@ -265,10 +276,27 @@ static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T, 
   matmul_forward(a->res2, NULL, a->att, param(m, p, u, GPT2_ATTPROJW), param(m, p, u, GPT2_ATTPROJB), N, C, C,
                  OPS_NO_GELU, m->type, s);
   gpt2_drop_rows(d, a->res2, a->res2, 1 + l, GPT2_DROP_FIRST, B, T, C, m->type, s);
-  fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, residual, a->res2, param(m, p, u, GPT2_LN2W),
-                                   param(m, p, u, GPT2_LN2B), N, C, GPT2_LAYERNORM_EPSILON, m->type, s);
+  fused_residual_layernorm_forward(a->res2, a->ln2, a->mean2, a->rstd2, block_input(m, l), a->res2,
+                                   param(m, p, u, GPT2_LN2W), param(m, p, u, GPT2_LN2B), N, C, GPT2_LAYERNORM_EPSILON,
+                                   m->type, s);
   matmul_forward(a->fc, a->fc_pre, a->ln2, param(m, p, u, GPT2_FCW), param(m, p, u, GPT2_FCB), N, C, 4 * C, OPS_GELU,
                  m->type, s);
+}
+
+static void block_forward(GPT2 *m, size_t l, const void *p, size_t B, size_t T, const GPT2Dropout *d) {
+  BlockActivations *a = &m->blocks[l];
+  ZeroStream s = m->device->stream;
+  size_t N = B * T, C = m->config.channels;
+  int u = 1 + (int)l;
+  if (l == 0) {
+    first_norm(m, l, p, N);
+  } else { // the block before left its MLP's output in res3: add its residual stream now
+    BlockActivations *before = &m->blocks[l - 1];
+    fused_residual_layernorm_forward(before->res3, a->ln1, a->mean1, a->rstd1, before->res2, before->res3,
+                                     param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N, C,
+                                     GPT2_LAYERNORM_EPSILON, m->type, s);
+  }
+  block_inside(m, l, p, B, T, d);
   matmul_forward(a->res3, NULL, a->fc, param(m, p, u, GPT2_FCPROJW), param(m, p, u, GPT2_FCPROJB), N, 4 * C, C,
                  OPS_NO_GELU, m->type, s);
   gpt2_drop_rows(d, a->res3, a->res3, 1 + l, GPT2_DROP_SECOND, B, T, C, m->type, s);
@@ -320,8 +348,14 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   ZeroStream s = m->device->stream;
   size_t N = B * T, C = c->channels;
   int u = 1 + (int)l;
-  const void *residual = l == 0 ? m->encoded : m->blocks[l - 1].res3;
-  if (m->recompute >= RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * 4 * C, OPS_GELU, m->type, s);
+  if (m->recompute >= RECOMPUTE_BLOCK) {
+    if (l + 1 < c->num_layers) { // the last block's are still there, but for its norms
+      first_norm(m, l, p, N);
+      block_inside(m, l, p, B, T, d);
+    }
+  } else if (m->recompute >= RECOMPUTE_GELU) {
+    gelu_forward(a->fc, a->fc_pre, N * 4 * C, OPS_GELU, m->type, s);
+  }
   // Of a branch below its dropout: m->dres itself, or a copy in memory that holds nothing at that point.
   const void *branch = gpt2_drop_rows(d, m->dtmp, m->dres, 1 + l, GPT2_DROP_SECOND, B, T, C, m->type, s);
   matmul_backward(m->dwide, grad(m, g, u, GPT2_FCPROJW), grad(m, g, u, GPT2_FCPROJB), branch, a->fc,
@@ -341,13 +375,10 @@ static void block_backward(GPT2 *m, size_t l, const void *p, ZeroGrad g, size_t 
   const OpsDropout weights = gpt2_drop_weights(d, l);
   attention_backward(m->dwide, m->dtmp, a->att, a->lse, a->qkv, &sequences, C, c->num_heads, 1, &weights, m->type,
                      m->scratch, s);
-  if (m->recompute >= RECOMPUTE_LAYERNORM) {
-    layernorm_forward(a->ln1, a->mean1, a->rstd1, residual, param(m, p, u, GPT2_LN1W), param(m, p, u, GPT2_LN1B), N,
-                      C, GPT2_LAYERNORM_EPSILON, m->type, s);
-  }
+  if (m->recompute >= RECOMPUTE_LAYERNORM) first_norm(m, l, p, N);
   matmul_backward(m->dtmp, grad(m, g, u, GPT2_QKVW), grad(m, g, u, GPT2_QKVB), m->dwide, a->ln1,
                   param(m, p, u, GPT2_QKVW), NULL, OPS_NO_GELU, N, C, 3 * C, m->type, m->scratch, s);
-  layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, residual,
+  layernorm_backward(m->dres, grad(m, g, u, GPT2_LN1W), grad(m, g, u, GPT2_LN1B), m->dtmp, m->dres, block_input(m, l),
                      a->mean1, a->rstd1, param(m, p, u, GPT2_LN1W), N, C, m->type, m->scratch, s);
 }
 
@@ -561,6 +592,7 @@ static void print_run(const void *run) {
   printf("attention: %s\n",
          attention_name(s->zero.type, s->B, s->T, c->channels, c->num_heads, r->rates.attention > 0.0, attention));
 #endif
+  setup_print_recompute(s, r->model.activation_bytes, r->model.without_recompute);
   if (gpt2_drops(&r->rates)) printf("dropout: %g, attention %g\n", s->options.dropout, s->options.attention_dropout);
   setup_print(s, c->vocab_size);
   char note[GPT2_NOTE_BYTES];
@@ -651,6 +683,7 @@ int main(int argc, char **argv) {
   gpt2.name = "train_gpt2";
   gpt2.about = "trains a GPT-2 with ZeRO.";
   gpt2.options = OPTIONS_GPT2;
+  gpt2.device_kind = OPEN_DEVICE_KIND;
   gpt2.peak_side = TRAINER_PEAK_SIDE;
   gpt2.open_device = open_device;
   gpt2.check = check_run;

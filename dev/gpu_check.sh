@@ -55,8 +55,11 @@ elif [ -e /usr/include/cudnn.h ] || [ -e /usr/local/cuda/include/cudnn.h ]; then
   make_flags+=(USE_CUDNN=1)
   attentions+=(cudnn)
 fi
+arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
+arch=${arch:-90}
 cuda_build=$build/cuda
-[ ${#attentions[@]} -gt 1 ] && cuda_build=$build/cuda-cudnn
+[ ${#attentions[@]} -gt 1 ] && cuda_build+=-cudnn
+cuda_build+=-sm$arch
 
 have_gpu() { nvidia-smi -L > /dev/null 2>&1; }
 
@@ -112,10 +115,9 @@ run_info() {
 }
 
 run_build() {
-  local arch start=$SECONDS
+  local start=$SECONDS
   command -v nvcc > /dev/null || { say "build" "left out: nvcc not found" && return; }
-  arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -n 1 | tr -d .)
-  check "build for sm_${arch:-90}" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="${arch:-90}" train_gpt2cu test_gpt2cu test_bertcu \
+  check "build for sm_$arch" make -j"$(nproc)" "${make_flags[@]}" GPU_ARCH="$arch" train_gpt2cu test_gpt2cu test_bertcu \
     $cuda_build/test_ops $cuda_build/test_ops_bert $cuda_build/test_ops_attention $cuda_build/test_device
   say "seconds to build" "$((SECONDS - start))"
 }

@@ -12,11 +12,13 @@ static void block_backward(const BertPass *pass, size_t l, const void *p, ZeroGr
   const int u = 1 + (int)l;
   const void *x = l == 0 ? m->x0 : m->blocks[l - 1].x2;
   const OpsDropout weights = bert_dropout(pass, m->dropout.attention, layer, BERT_DROP_WEIGHTS);
+  if (m->recompute >= RECOMPUTE_BLOCK && l + 1 < c->num_layers)
+    bert_block_forward(pass, l, p); // the last's are there
 
   layernorm_backward(m->dtmp, bert_grad(m, g, u, BERT_LN2W), bert_grad(m, g, u, BERT_LN2B), m->dres, NULL, a->res2,
                      a->mean2, a->rstd2, bert_param(m, p, u, BERT_LN2W), N, C, m->type, m->scratch, s);
   const void *branch = bert_drop_rows(pass, m->ddrop, m->dtmp, layer, BERT_DROP_SECOND);
-  if (m->recompute >= BERT_RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * H, OPS_GELU_ERF, m->type, s);
+  if (m->recompute == RECOMPUTE_GELU) gelu_forward(a->fc, a->fc_pre, N * H, OPS_GELU_ERF, m->type, s);
   matmul_backward(m->dwide, bert_grad(m, g, u, BERT_FCPROJW), bert_grad(m, g, u, BERT_FCPROJB), branch, a->fc,
                   bert_param(m, p, u, BERT_FCPROJW), a->fc_pre, OPS_GELU_ERF, N, H, C, m->type, m->scratch, s);
   matmul_backward(m->dres, bert_grad(m, g, u, BERT_FCW), bert_grad(m, g, u, BERT_FCB), m->dwide, a->x1,

@@ -54,7 +54,7 @@ BertBatch bert_batch_to_device(Bert *m, const BertBatch *host) {
 // ---------------------------------------------------------------------------------------------------
 // The trunk
 
-static void block_forward(const BertPass *pass, size_t l, const void *p) {
+void bert_block_forward(const BertPass *pass, size_t l, const void *p) {
   Bert *m = pass->m;
   const BertConfig *c = &m->config;
   BertBlock *a = &m->blocks[l];
@@ -98,7 +98,7 @@ const void *bert_trunk(const BertPass *pass) {
   for (int u = 1; u < m->head_unit; u++) {
     const void *p = zero_get(e, u);
     zero_gather(e, u + 1);
-    block_forward(pass, (size_t)u - 1, p);
+    bert_block_forward(pass, (size_t)u - 1, p);
     zero_release(e, u);
   }
   return embeddings;

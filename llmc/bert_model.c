@@ -122,10 +122,15 @@ static void take_blocks(Bert *m, Arena *arena, size_t N) {
   const BertConfig *c = &m->config;
   const size_t row = c->channels * zero_type_size(m->type), wide = c->hidden * zero_type_size(m->type);
   const size_t stat = N * sizeof(float);
-  const int keep_gelu = m->recompute < BERT_RECOMPUTE_GELU;
+  const int keep_gelu = m->recompute < RECOMPUTE_GELU;
   void *fc = keep_gelu ? NULL : arena_take(arena, N * wide);
   for (size_t l = 0; l < c->num_layers; l++) {
     BertBlock *a = &m->blocks[l];
+    if (l > 0 && m->recompute >= RECOMPUTE_BLOCK) {
+      *a = m->blocks[0];
+      a->x2 = arena_take(arena, N * row);
+      continue;
+    }
     a->qkv = arena_take(arena, N * 3 * row);
     a->att = arena_take(arena, N * row);
     a->res1 = arena_take(arena, N * row);
@@ -160,7 +165,9 @@ static void take_head(Bert *m, Arena *arena, size_t M) {
   h->zeros = arena_take(arena, B * sizeof(int)); // as they come from the device
 }
 
-static void take_activations(Bert *m, Arena *arena) {
+// Cuts `memory` into the activations; NULL: only counts. Returns the bytes.
+static size_t take_activations(Bert *m, void *memory) {
+  Arena whole = {memory, 0}, *arena = &whole;
   const BertConfig *c = &m->config;
   const size_t N = bert_batch_max_rows(&m->shape), M = bert_batch_max_masked(&m->shape);
   const size_t row = c->channels * zero_type_size(m->type);
@@ -175,6 +182,7 @@ static void take_activations(Bert *m, Arena *arena) {
   m->ddrop = m->dropout.hidden > 0 ? arena_take(arena, N * row) : NULL;
   m->dwide = arena_take(arena, N * larger_size(3 * c->channels, c->hidden) * zero_type_size(m->type));
   m->scratch = arena_take(arena, scratch_bytes(m, N, M));
+  return arena->used;
 }
 
 void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape, size_t micro_steps,
@@ -186,7 +194,6 @@ void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape,
   m->dropout = *dropout;
   m->type = zero->type;
   m->grad_type = zero->wire != ZERO_F32 ? zero->wire : zero->accumulate;
-  m->recompute = recompute;
   m->device = device;
   m->num_units = (int)config->num_layers + 2;
   m->head_unit = m->num_units - 1;
@@ -200,12 +207,12 @@ void bert_create(Bert *m, const BertConfig *config, const BertBatchShape *shape,
   }
   m->engine = make_engine(m, zero, comm);
   m->blocks = zero_malloc(config->num_layers * sizeof *m->blocks, ZERO_MEM_OTHER);
-  Arena arena = {NULL, 0};
-  take_activations(m, &arena);
-  m->activations = device->alloc(device, arena.used, ZERO_MEM_ACTIVATIONS);
-  arena.base = m->activations;
-  arena.used = 0;
-  take_activations(m, &arena);
+  m->recompute = RECOMPUTE_NONE;
+  m->without_recompute = take_activations(m, NULL);
+  m->recompute = recompute;
+  m->activation_bytes = take_activations(m, NULL);
+  m->activations = device->alloc(device, m->activation_bytes, ZERO_MEM_ACTIVATIONS);
+  take_activations(m, m->activations);
   m->batches = micro_batches_create(device, bert_batch_bytes(shape) / sizeof(int),
                                     larger_size(shape->B, bert_batch_max_masked(shape)), KINDS_OF_LOSS * micro_steps);
 }

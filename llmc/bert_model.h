@@ -17,14 +17,11 @@
 #include "bert_config.h"
 #include "micro_batches.h"
 #include "ops.h"
+#include "recompute.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-// What backward works out anew instead of keeping it from forward: -r. There is no level beyond: LayerNorm's outputs
-// are the residual stream itself here.
-enum { BERT_RECOMPUTE_NONE, BERT_RECOMPUTE_GELU };
 
 typedef struct {
   float hidden;     // after the embeddings' LayerNorm, after attention's and the MLP's projection
@@ -33,12 +30,13 @@ typedef struct {
   uint64_t seed;
 } BertDropout;
 
-// What forward leaves for backward. N rows.
+// What forward leaves for backward. N rows. Where it is worked out anew, fc, or all but x2, is one and the same
+// memory for all blocks.
 typedef struct {
   void *qkv;                            // (N, 3C)
   void *att;                            // (N, C)
   void *res1, *x1;                      // (N, C) before and after the LayerNorm behind attention
-  void *fc_pre, *fc;                    // (N, H) before and after GELU; fc may be one memory for all blocks
+  void *fc_pre, *fc;                    // (N, H) before and after GELU
   void *res2, *x2;                      // (N, C) before and after the LayerNorm behind the MLP
   float *lse;                           // (NH * N)
   float *mean1, *rstd1, *mean2, *rstd2; // (N)
@@ -64,14 +62,15 @@ typedef struct {
   BertDropout dropout;
   ZeroType type;      // of parameters and activations
   ZeroType grad_type; // of the gradients that the engine asks for; a half type where it may ask for fp32 or half
-  int recompute;      // BERT_RECOMPUTE_…
+  int recompute;      // RECOMPUTE_…, but not RECOMPUTE_LAYERNORM
   ZeroEngine *engine;
   ZeroDevice *device;
   int num_units, head_unit; // unit 0: embeddings, 1 … L: blocks, L + 1: head
 
-  void *activations; // one allocation, which all of these point into
-  void *embedded;    // (N, C) the sum of the three embeddings
-  void *x0;          // (N, C) after LayerNorm and dropout
+  void *activations;                          // one allocation, which all of these point into
+  size_t activation_bytes, without_recompute; // of it, and what it would take with RECOMPUTE_NONE
+  void *embedded;                             // (N, C) the sum of the three embeddings
+  void *x0;                                   // (N, C) after LayerNorm and dropout
   float *mean0, *rstd0;
   BertBlock *blocks;
   BertHead head;

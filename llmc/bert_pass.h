@@ -35,6 +35,8 @@ static inline size_t bert_labels(const Bert *m) {
 
 // The same batch with its arrays where the device can read them, behind the kernels queued so far.
 BertBatch bert_batch_to_device(Bert *, const BertBatch *host);
+// Block l, counted from 0, from its input to its output; p: its parameters.
+void bert_block_forward(const BertPass *, size_t l, const void *p);
 // Up to the last block's output, blocks[L - 1].x2. Returns the embeddings' parameters, still held; the head's are
 // being fetched.
 const void *bert_trunk(const BertPass *);

@@ -4,6 +4,13 @@
 #define LLMC_OPEN_DEVICE_H
 
 #include "../zero/device.h"
+#include "options.h"
+
+#if defined(ZERO_CUDA) && !defined(ZERO_CUDA_EMULATOR)
+#define OPEN_DEVICE_KIND OPTIONS_GPU
+#else
+#define OPEN_DEVICE_KIND OPTIONS_CPU
+#endif
 
 // As zero_device_cuda: collective, and ends all ranks where there is no GPU.
 static inline ZeroDevice *open_device(struct ZeroComm *comm) {

@@ -9,7 +9,7 @@
 // A rate of 1 would leave nothing to scale up.
 #define LARGEST_DROPOUT 0.99
 
-static void set_defaults(Options *o, OptionsTrainer trainer) {
+static void set_defaults(Options *o, OptionsTrainer trainer, OptionsDevice device) {
   const int bert = trainer == OPTIONS_BERT;
   memset(o, 0, sizeof *o);
   o->train = bert ? NULL : DEMO_TRAIN;
@@ -21,16 +21,16 @@ static void set_defaults(Options *o, OptionsTrainer trainer) {
   o->classifier_dropout = -1.0;
   o->mask_probability = MASKING_PROBABILITY;
   o->schedule = "cosine";
-  o->dtype = "fp32";
+  o->dtype = device == OPTIONS_GPU ? "bf16" : "fp32";
   o->process_rank = -1;
   o->micro_batch = o->seq_len = o->total_batch = o->steps = -1;
   o->val_every = o->val_batches = o->sample_every = 20;
   o->sample_tokens = 64;
   o->seed = 42;
-  o->deterministic = 1;
+  o->deterministic = device != OPTIONS_GPU;
   o->verify_data = 1;
   o->log_every = 1;
-  o->recompute = 1;
+  o->recompute = RECOMPUTE_GELU;
   o->lr = 3e-4;
   o->final_fraction = 1.0;
   o->beta1 = 0.9;
@@ -39,14 +39,14 @@ static void set_defaults(Options *o, OptionsTrainer trainer) {
   o->clip = 1.0;
 }
 
-void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
-  const int bert = trainer == OPTIONS_BERT;
+void options_init(Options *o, OptionTable *table, OptionsTrainer trainer, OptionsDevice device) {
+  const int bert = trainer == OPTIONS_BERT, gpu = device == OPTIONS_GPU;
   const double big = 9e15; // whole numbers up to here are exact in double
   const double many = INT_MAX, rate = 1e6;
   Flag *f = table->flags;
   size_t n = 0;
   memset(table, 0, sizeof *table);
-  set_defaults(o, trainer);
+  set_defaults(o, trainer, device);
 #define SECTION(text) f[n++] = (Flag){NULL, NULL, FLAG_IGNORED, NULL, 0, 0, NULL, NULL, text}
 #define INT(name, alias, field, lo, hi, help)                 \
   f[n++] = (Flag) {                                           \
@@ -109,8 +109,9 @@ void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
   INT("-d", NULL, total_batch, 1, big, "tokens of a step, all ranks and micro-steps (default: one micro-step)");
   INT("-x", NULL, steps, -1, big, "steps, skipped ones included; -1: one epoch (default -1)");
   if (bert) INT("--packed", NULL, packed, 0, 1, "1: no work on padding, 0: every sample takes -t rows (default 1)");
-  INT("-r", NULL, recompute, 0, 2,
-      "backward recomputes, to hold less: 0 nothing, 1 GELU, 2 LayerNorm too (default 1)");
+  INT("-r", NULL, recompute, RECOMPUTE_NONE, RECOMPUTE_BLOCK,
+      bert ? "backward recomputes, to hold less: 0 nothing, 1 GELU, 3 whole blocks (default 1)"
+           : "backward recomputes, to hold less: 0 nothing, 1 GELU, 2 LayerNorm too, 3 whole blocks (default 1)");
   SECTION("optimizer");
   TEXT("-k", schedule, "cosine|linear|constant|wsd", "NAME", "learning-rate schedule (default cosine)");
   NUMBER("-l", lr, 0, rate, "learning rate (default 3e-4)");
@@ -143,8 +144,12 @@ void options_init(Options *o, OptionTable *table, OptionsTrainer trainer) {
   SECTION("ZeRO and the machine");
   INT("-z", "--zero-stage", stage, 0, 3,
       "0 plain data parallel, 1 + optimizer, 2 + gradients, 3 + parameters (default 0)");
-  TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE", "type of parameters and activations (default fp32)");
-  INT("--deterministic", NULL, deterministic, 0, 1, "same bits for every number of ranks (default 1)");
+  TEXT("--dtype", dtype, "fp32|bf16|fp16", "TYPE",
+       gpu ? "type of parameters and activations (default bf16)"
+           : "type of parameters and activations (default fp32)");
+  INT("--deterministic", NULL, deterministic, 0, 1,
+      gpu ? "1: same bits for every number of ranks (default 0)"
+          : "1: same bits for every number of ranks (default 1)");
   INT("--stochastic-rounding", NULL, stochastic_rounding, 0, 1,
       "1: round bf16 and fp16 parameters up or down at random, right in the mean (default 0)");
   INT("--seed", NULL, seed, 0, big,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "flags.h"
+#include "recompute.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,6 +19,8 @@ extern "C" {
 
 // Whose command line it is: what only the other trainer knows is no flag here.
 typedef enum { OPTIONS_GPT2, OPTIONS_BERT } OptionsTrainer;
+// What the program was built for, which some defaults depend on. The emulator counts as a CPU.
+typedef enum { OPTIONS_CPU, OPTIONS_GPU } OptionsDevice;
 
 typedef struct {
   const char *train, *val, *model, *out, *tokenizer, *schedule, *dtype, *config, *export_to;
@@ -26,7 +29,7 @@ typedef struct {
   int64_t steps;                // -1: one epoch
   int64_t warmup, val_every, val_batches, sample_every, sample_tokens;
   int64_t checkpoint_every, keep_last, keep_every, resume, overfit, verify_data;
-  int64_t recompute;           // 0: nothing, 1: GELU, 2: LayerNorm too
+  int64_t recompute;           // RECOMPUTE_…
   double skip_loss, skip_norm; // z-scores; 0: off
   int64_t stage, seed, threads, deterministic, stochastic_rounding, hash_every, log_every;
   const char *init, *server, *folder;            // how ranks find each other, by name and where; NULL: not given
@@ -49,7 +52,7 @@ typedef struct {
 } OptionTable;
 
 // Fills in the defaults and the table, whose targets are the fields of *options.
-void options_init(Options *options, OptionTable *table, OptionsTrainer trainer);
+void options_init(Options *options, OptionTable *table, OptionsTrainer trainer, OptionsDevice device);
 // Was the flag of this name on the command line?
 int options_given(const OptionTable *table, const char *name);
 

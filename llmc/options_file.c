@@ -27,6 +27,7 @@ void options_apply_file(Options *o, const OptionTable *table, const ZeroConfigFi
   apply_int(&o->deterministic, table, "--deterministic", &file->deterministic);
   apply_int(&o->stochastic_rounding, table, "--stochastic-rounding", &file->stochastic_rounding);
   apply_int(&o->log_every, table, "--log-every", &file->steps_per_print);
+  if (file->activation_checkpointing && !options_given(table, "-r")) o->recompute = RECOMPUTE_BLOCK;
   if (file_decides(table, "--clip", file->gradient_clipping.state, 0)) o->clip = file->gradient_clipping.value;
   int automatic = 0;
   const ZeroType type = zero_config_file_type(file, &automatic);

@@ -23,9 +23,9 @@ int setup_main_rank(const Setup *s) {
 
 // ---------------------------------------------------------------- the command line
 
-void setup_parse(Setup *s, OptionsTrainer trainer, int argc, char **argv, ZeroErrors *errors) {
+void setup_parse(Setup *s, OptionsTrainer trainer, OptionsDevice device, int argc, char **argv, ZeroErrors *errors) {
   memset(s, 0, sizeof *s);
-  options_init(&s->options, &s->table, trainer);
+  options_init(&s->options, &s->table, trainer, device);
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
   if (s->options.classifier_dropout < 0.0) s->options.classifier_dropout = s->options.dropout;
   ZeroStart start;
@@ -338,6 +338,14 @@ void setup_print_run(const Setup *s) {
   printf("run: %d ranks x %d threads | stage %d | comm %s | %s | deterministic %d | batch %zu = %zu x %zu x %d\n",
          s->comm->size, s->threads, s->zero.stage, s->comm->name, zero_type_name(s->zero.type), s->zero.deterministic,
          s->sequences, s->B, s->micro_steps, s->comm->size);
+}
+
+void setup_print_recompute(const Setup *s, size_t bytes, size_t without) {
+  static const char *const names[] = {"nothing", "GELU", "GELU and LayerNorm", "whole blocks"};
+  const double mib = 1048576.0;
+  printf("recompute: %s | activations %.2f MiB", names[s->options.recompute], (double)bytes / mib);
+  if (without > bytes) printf(", %.2f MiB less than with -r 0", (double)(without - bytes) / mib);
+  printf("\n");
 }
 
 void setup_print(const Setup *s, size_t vocab) {

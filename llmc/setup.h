@@ -43,7 +43,7 @@ typedef struct {
 int setup_main_rank(const Setup *);
 
 // Reads the command line, settles the threads (which may execute the program once more) and connects the ranks.
-void setup_parse(Setup *, OptionsTrainer trainer, int argc, char **argv, ZeroErrors *errors);
+void setup_parse(Setup *, OptionsTrainer trainer, OptionsDevice, int argc, char **argv, ZeroErrors *errors);
 // Prints what --help or --version asks for, on rank 0. program: its name; about: what it does, in a sentence.
 // Returns 1 if one of them was given.
 int setup_help(const Setup *, const char *program, const char *about);
@@ -79,6 +79,8 @@ void setup_make_output(const Setup *);
 void setup_finish(Setup *);
 // The first line of a run: ranks, types and batch. After zero_initialize, which may choose another transport.
 void setup_print_run(const Setup *);
+// What -r saves; of the activations: bytes that they take, and that they would take with RECOMPUTE_NONE.
+void setup_print_recompute(const Setup *, size_t bytes, size_t without);
 // The lines of data and optimizer that a run begins with. vocab: tokens that the model knows.
 void setup_print(const Setup *, size_t vocab);
 void setup_free(Setup *);

@@ -191,7 +191,7 @@ int trainer_program(const TrainerModel *model, Trainer *t, void *run, int argc, 
   ZeroErrors errors = {NULL, 0};
   t->model = model;
   t->run = run;
-  setup_parse(s, model->options, argc, argv, &errors);
+  setup_parse(s, model->options, model->device_kind, argc, argv, &errors);
   if (setup_help(s, model->name, model->about)) {
     zero_comm_destroy(s->comm);
     return ZERO_EXIT_OK;

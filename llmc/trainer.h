@@ -54,6 +54,7 @@ struct TrainerModel {
   // The program.
   const char *name, *about; // as --help has them: what it is called, what it does in a sentence
   OptionsTrainer options;
+  OptionsDevice device_kind;                  // OPEN_DEVICE_KIND
   size_t peak_side;                           // TRAINER_PEAK_SIDE
   ZeroDevice *(*open_device)(ZeroComm *comm); // open_device
 

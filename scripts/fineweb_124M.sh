@@ -8,7 +8,9 @@
 # FLOPs:  (6 N + 6 L C T) per token, N = 124.5 million, L = 12, C = 768, T = 1,024: 803.5 MFLOP; in all 7.95e18.
 # Time:   computed, not measured: 7.95e18 FLOPs / (FLOP/s that the trainer reaches). On 8 A100 at half of their
 #         312 TFLOP/s in bf16, 1.25 PFLOP/s together: 1.8 hours. A processor at 1 TFLOP/s: 92 days.
-# Memory: model state is 16 bytes per parameter in bf16, 2.0 GB in all, divided among the ranks by -z 1, 2, 3 (README).
+# Type:   bf16 on GPUs by itself, fp32 on a processor: give --dtype bf16 there if it has the instructions.
+# Memory: model state is 18 bytes per parameter in bf16 (4 of them summed gradients), 2.2 GB in all, divided among
+#         the ranks by -z 1, 2, 3 (README).
 # Disk:   a checkpoint has about 1.7 GB; the last two are kept.
 # NP, DATA, OUT, STEPS, MICRO_BATCH, PROGRAM, and how it restarts: see scripts/recipe.sh. llm.c takes MICRO_BATCH=64 on
 # GPUs of 80 GB. A first try on a processor: STEPS=2 NP=2 MICRO_BATCH=1 scripts/fineweb_124M.sh -t 64 -d 128 -n 0

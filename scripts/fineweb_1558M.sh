@@ -8,7 +8,9 @@
 # FLOPs:  (6 N + 6 L C T) per token, N = 1,557.7 million, L = 48, C = 1,600, T = 1,024: 9,818.0 MFLOP; in all 3.29e20.
 # Time:   computed, not measured: 3.29e20 FLOPs / (FLOP/s that the trainer reaches). On 8 A100 at half of their
 #         312 TFLOP/s in bf16, 1.25 PFLOP/s together: 3.1 days. A processor at 1 TFLOP/s: 10 years.
-# Memory: model state is 16 bytes per parameter in bf16, 24.9 GB in all, divided among the ranks by -z 1, 2, 3 (README).
+# Type:   bf16 on GPUs by itself, fp32 on a processor: give --dtype bf16 there if it has the instructions.
+# Memory: model state is 18 bytes per parameter in bf16 (4 of them summed gradients), 28.0 GB in all, divided among
+#         the ranks by -z 1, 2, 3 (README).
 # Disk:   a checkpoint has about 21.8 GB; the last two are kept.
 # NP, DATA, OUT, STEPS, MICRO_BATCH, PROGRAM, and how it restarts: see scripts/recipe.sh. llm.c takes MICRO_BATCH=16 on
 # GPUs of 80 GB. A first try on a processor: STEPS=2 NP=2 MICRO_BATCH=1 scripts/fineweb_1558M.sh -t 64 -d 128 -n 0

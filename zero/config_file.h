@@ -96,6 +96,7 @@ typedef struct {
   ZeroFileInt bf16; // bf16.enabled
   ZeroFileOptimizer optimizer;
   ZeroFileScheduler scheduler;
+  int activation_checkpointing; // 1: the file has the block
   // Not honoured yet; kept for zero_config_file_check.
   ZeroFileInt elastic_checkpoint;
   ZeroFileNumber offload_optimizer_ratio;

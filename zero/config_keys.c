@@ -252,6 +252,19 @@ static const ConfigVariant schedulers[] = {
 };
 
 // ---------------------------------------------------------------------------------------------------
+// Activation checkpointing: the block asks for it, whatever it holds
+
+static const ConfigKey activation_checkpointing_keys[] = {
+    UNUSED_BOOL("partition_activations"),
+    UNUSED_BOOL("cpu_checkpointing"),
+    UNUSED_BOOL("contiguous_memory_optimization"),
+    UNUSED_INT("number_checkpoints", 0, | CONFIG_NULL),
+    UNUSED_BOOL("synchronize_checkpoint_boundary"),
+    UNUSED_BOOL("profile"),
+    END,
+};
+
+// ---------------------------------------------------------------------------------------------------
 // Blocks without effect here
 
 static const ConfigKey flops_profiler_keys[] = {
@@ -265,16 +278,6 @@ static const ConfigKey monitor_keys[] = {
     UNUSED_BOOL("enabled"),
     UNUSED_TEXT("output_path"),
     UNUSED_TEXT("job_name"),
-    END,
-};
-
-static const ConfigKey activation_checkpointing_keys[] = {
-    UNUSED_BOOL("partition_activations"),
-    UNUSED_BOOL("cpu_checkpointing"),
-    UNUSED_BOOL("contiguous_memory_optimization"),
-    UNUSED_INT("number_checkpoints", 0, | CONFIG_NULL),
-    UNUSED_BOOL("synchronize_checkpoint_boundary"),
-    UNUSED_BOOL("profile"),
     END,
 };
 
@@ -305,11 +308,12 @@ const ConfigKey zero_config_keys[] = {
     BLOCK("bf16", bf16_keys),
     BLOCK("bfloat16", bf16_keys, .now = "bf16"),
     BLOCK("zero_optimization", zero_keys, .flags = CONFIG_OLD_BOOL),
+    BLOCK("activation_checkpointing", activation_checkpointing_keys, .at = AT(activation_checkpointing),
+          .flags = CONFIG_NULL),
     {.name = "optimizer", .kind = CONFIG_TYPED, .keys = optimizer_keys, .variants = optimizers},
     {.name = "scheduler", .kind = CONFIG_TYPED, .keys = scheduler_keys, .variants = schedulers},
     // without effect here
     UNUSED_BLOCK("aio", aio_keys),
-    UNUSED_BLOCK("activation_checkpointing", activation_checkpointing_keys),
     UNUSED_BLOCK("checkpoint", checkpoint_keys),
     UNUSED_BLOCK("flops_profiler", flops_profiler_keys),
     UNUSED_BLOCK("csv_monitor", monitor_keys),

@@ -39,7 +39,7 @@ struct ConfigKey {
   const char *name; // NULL ends a table
   ConfigKind kind;
   unsigned flags;
-  size_t at;                     // offset in ZeroConfigFile of what it sets; 0: nothing is set
+  size_t at;                     // offset in ZeroConfigFile of what it sets, of a BLOCK an int set to 1; 0: nothing
   double min, max;               // INT, REAL and each of a PAIR
   const char *words;             // WORD: "log|linear"
   const char *now;               // the spelling that replaced this one, a key of the same block; or NULL

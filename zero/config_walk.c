@@ -421,7 +421,10 @@ static void read_item(Reader *r, const ConfigKey *key, const cJSON *item) {
     return;
   }
   r->below_unused += unused;
-  if (key->kind == CONFIG_BLOCK) read_block(r, key->keys, item);
+  if (key->kind == CONFIG_BLOCK) {
+    if (key->at != 0) *(int *)((char *)r->out + key->at) = 1;
+    read_block(r, key->keys, item);
+  }
   if (key->kind == CONFIG_TYPED) read_typed(r, key, item);
   r->below_unused -= unused;
 }

@@ -82,9 +82,9 @@ for program in "$build"/test_*; do
 done
 
 suite test_gpt2 ./test_gpt2
-for recompute in 0 2; do suite "test_gpt2 -r $recompute" ./test_gpt2 0 $recompute; done
+for recompute in 0 2 3; do suite "test_gpt2 -r $recompute" ./test_gpt2 0 $recompute; done
 suite test_bert ./test_bert
-suite "test_bert -r 0" ./test_bert 0 0
+for recompute in 0 3; do suite "test_bert -r $recompute" ./test_bert 0 $recompute; done
 for stage in 0 1 2 3; do
   ranks "test_gpt2 stage $stage" shm 2 ./test_gpt2 $stage
   ranks "test_gpt2 stage $stage" mpi 4 ./test_gpt2 $stage

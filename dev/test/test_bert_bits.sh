@@ -19,10 +19,10 @@ classify() { echo "-i $classes -j $classes --task classify"; }
 signature() { sed -nE 's/^(step +[0-9]+ state .*)$/\1/p; s/^(val loss .*)$/\1/p; s/^step +([0-9]+\/[0-9]+ \| loss [^|]*\| norm [^|]*)\|.*/\1/p' "$1"; }
 
 declare -A reference
-row() { # row TASK PACKED MICRO RANKS COMM STAGE
+row() { # row TASK PACKED MICRO RANKS COMM STAGE [RECOMPUTE]
   local key="$1 $2 $3" flags
   flags="$base $($1) --packed $2 -b $3 -d $((12 * 19))"
-  ranks "$4" "$5" $flags -z "$6" > log || return 1
+  ranks "$4" "$5" $flags -z "$6" -r "${7:-1}" > log || return 1
   is "lines that are compared" "$(signature log | wc -l)" 11 && is "different hashes" "$(grep -cE '^step [0-9]+ state ' log)" 4 || return 1
   is "hashes that moved" "$(sed -nE 's/^step [0-9]+ state //p' log | sort -u | wc -l)" 4 || return 1
   reference[$key]=${reference[$key]:-$(signature log)}
@@ -44,6 +44,11 @@ packed_is_padded() {
   done
 }
 
+no_norms() {
+  ranks 1 self $base $(mlm) -b 3 -d $((12 * 19)) -r 2 > log 2>&1
+  is "exit code of -r 2" $? 1 && has "output" "$(cat log)" "error: -r: found 2"
+}
+
 # Without dropout the losses are others: it is on.
 dropout_counts() {
   local with without
@@ -60,6 +65,8 @@ if [ "$long" = --long ]; then
         for n in 1 2 3 4; do
           [ $((12 % (micro * n))) = 0 ] || continue
           for stage in 0 1 2 3; do
+            test_case "bert bits: $task, packed $packed, micro-batches of $micro, $n ranks, stage $stage, -r 3" \
+              row $task $packed $micro $n shm $stage 3
             for comm in shm mpi; do
               test_case "bert bits: $task, packed $packed, micro-batches of $micro, $n ranks, $comm, stage $stage" \
                 row $task $packed $micro $n $comm $stage
@@ -72,10 +79,11 @@ if [ "$long" = --long ]; then
 else
   for test in "mlm 1 1 1 self 0" "mlm 1 1 2 shm 1" "mlm 1 1 3 mpi 2" "mlm 1 1 4 shm 3" "mlm 0 3 1 self 0" "mlm 0 3 2 mpi 3" \
     "mlm 0 3 4 shm 2" "classify 1 3 1 self 0" "classify 1 3 2 shm 2" "classify 1 3 4 mpi 3" "classify 0 1 1 mpi 1" \
-    "classify 0 1 3 shm 3"; do
+    "classify 0 1 3 shm 3" "mlm 1 1 1 self 0 0" "mlm 1 1 2 shm 3 3" "classify 0 1 1 self 0 3"; do
     test_case "bert bits: $test" row $test
   done
 fi
+test_case "bert bits: -r 2 is refused" no_norms
 test_case "bert bits: packed and padded give the same losses" packed_is_padded
 test_case "bert bits: dropout is on" dropout_counts
 finish

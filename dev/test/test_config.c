@@ -55,6 +55,7 @@ static void list_values(const ZeroConfigFile *f, Values *v) {
   add_int(v, "consecutive", &f->fp16.consecutive_hysteresis);
   add_number(v, "min", &f->fp16.min_loss_scale);
   add_int(v, "bf16", &f->bf16);
+  if (f->activation_checkpointing) add(v, "checkpointing", "1");
   const ZeroFileOptimizer *o = &f->optimizer;
   if (o->given) {
     add(v, "optimizer", "%s", o->adam ? "Adam" : "AdamW");
@@ -215,9 +216,11 @@ static const Valid valid[] = {
      "scheduler.params.last_batch_iteration"},
     // blocks without effect
     {TOP("\"wall_clock_breakdown\": false, \"tensorboard\": {\"enabled\": true, \"output_path\": \"\", \"job_name\": "
-         "\"j\"}, \"activation_checkpointing\": {\"number_checkpoints\": null}, \"elasticity\": {\"anything\": "
-         "[{}]}"),
-     "", "wall_clock_breakdown, tensorboard, activation_checkpointing, elasticity"},
+         "\"j\"}, \"activation_checkpointing\": null, \"elasticity\": {\"anything\": [{}]}"),
+     "", "wall_clock_breakdown, tensorboard, elasticity"},
+    {TOP("\"activation_checkpointing\": {\"partition_activations\": true, \"number_checkpoints\": null}"),
+     "checkpointing=1",
+     "activation_checkpointing.partition_activations, activation_checkpointing.number_checkpoints"},
     {TOP("\"aio\": {\"block_size\": 1048576, \"queue_depth\": 8, \"thread_count\": 1}, \"checkpoint\": "
          "{\"tag_validation\": \"Warn\"}, \"amp\": {}, \"wandb\": {\"enabled\": false}"),
      "", "aio, checkpoint, amp, wandb"},

@@ -245,6 +245,8 @@ no_gpu() {
     ./$program > "$work/log" 2>&1
     is "exit code of $program" $? 1 && has "output" "$(cat "$work/log")" "error: no GPU found: " || return 1
   done
+  ./train_gpt2cu --help > "$work/help" 2>&1
+  is "exit code of --help" $? 0 && has "--help" "$(grep -e '^ *--dtype ' "$work/help")" "(default bf16)"
 }
 
 test_case "cuda: the emulated programs build" made train_gpt2emu train_bertemu test_gpt2emu test_bertemu "$build/emu/test_ops" "$build/emu/test_ops_bert" \

@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # USE_CUDNN=1: it compiles and links, and cuDNN has a deterministic engine for each of our graphs on an A100 and an H100,
-# which need not be there, with as much scratch as we say (dev/test/cudnn_plans.cu). With --long the trainer too, for all architectures. Nothing runs on a GPU. cuDNN wants a driver's library to be there
-# when it looks for engines: CUDA's stub of it will do.
+# which need not be there, with as much scratch as we say (dev/test/cudnn_plans.cu). With --long the trainer
+# too, for all architectures. Nothing runs on a GPU. cuDNN wants a driver's library to be there when it looks for
+# engines: CUDA's stub of it will do.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
 build=${BUILD:-build}
-made=("$build/cuda-cudnn/cudnn_plans" GPU_ARCH=90)
-[ "${1:-}" = --long ] && made=("$build/cuda-cudnn/cudnn_plans" train_gpt2cu)
+plans=$build/cuda-cudnn-sm90/cudnn_plans
+made=("$plans" GPU_ARCH=90)
+if [ "${1:-}" = --long ]; then
+  plans=$build/cuda-cudnn/cudnn_plans
+  made=("$plans" train_gpt2cu)
+fi
 cd "$root" || exit 1
 
 has_cudnn() {
@@ -28,7 +33,7 @@ engines() {
   stub=$(dirname "$(command -v nvcc)")/../lib64/stubs/libcuda.so
   why="no stub of the driver's library at $stub" && [ -e "$stub" ] || return 77
   ln -s "$(realpath "$stub")" "$work/libcuda.so.1"
-  LD_LIBRARY_PATH="$work:$(dirname "$stub")/..:${LD_LIBRARY_PATH:-}" "$build/cuda-cudnn/cudnn_plans" > "$work/log" 2>&1
+  LD_LIBRARY_PATH="$work:$(dirname "$stub")/..:${LD_LIBRARY_PATH:-}" "$plans" > "$work/log" 2>&1
   local code=$?
   is "exit code, after '$(grep -m 1 '^not ok' "$work/log")'" $code 0 && is "last line" "$(tail -n 1 "$work/log")" "42 passed, 0 failed, 0 skipped"
 }

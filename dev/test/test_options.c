@@ -20,7 +20,7 @@ static void make_run(Run *r, const char *line, const char *text) {
   ZeroErrors errors = {0};
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
-  options_init(&r->options, &r->table, OPTIONS_GPT2);
+  options_init(&r->options, &r->table, OPTIONS_GPT2, OPTIONS_CPU);
   flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, &errors, NULL);
   check_no_error(&errors);
   zero_config_text_read("ds.json", text, strlen(text), &r->file, &errors);
@@ -34,66 +34,83 @@ static void check_options(const char *line, const char *text, const char *expect
   char found[CHECK_TEXT];
   make_run(&r, line, text);
   const Options *o = &r.options;
-  snprintf(found, sizeof found, "z%d %s d%d s%d every %d clip %g | lr %g betas %g %g eps %g decay %g", (int)o->stage,
-           o->dtype, (int)o->deterministic, (int)o->stochastic_rounding, (int)o->log_every, o->clip, o->lr, o->beta1,
-           o->beta2, o->eps, o->weight_decay);
+  snprintf(found, sizeof found, "z%d %s d%d s%d r%d every %d clip %g | lr %g betas %g %g eps %g decay %g",
+           (int)o->stage, o->dtype, (int)o->deterministic, (int)o->stochastic_rounding, (int)o->recompute,
+           (int)o->log_every, o->clip, o->lr, o->beta1, o->beta2, o->eps, o->weight_decay);
   if (strcmp(found, expected) != 0) fail_msg("'%s' with %s\ngives    %s\nexpected %s", line, text, found, expected);
   zero_config_file_free(&r.file);
 }
 
 #define OUR_ADAM "| lr 0.0003 betas 0.9 0.95 eps 1e-08 decay 0"
-#define FULL_FILE                                                                                                   \
-  "{\"zero_optimization\": {\"stage\": 2}, \"bf16\": {\"enabled\": true}, \"deterministic\": false, "               \
-  "\"stochastic_rounding\": true, "                                                                                 \
-  "\"steps_per_print\": 10, \"gradient_clipping\": 0.5, \"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": " \
+#define FULL_FILE                                                                                          \
+  "{\"zero_optimization\": {\"stage\": 2}, \"bf16\": {\"enabled\": true}, \"deterministic\": false, "      \
+  "\"stochastic_rounding\": true, "                                                                        \
+  "\"steps_per_print\": 10, \"activation_checkpointing\": {}, \"gradient_clipping\": 0.5, \"optimizer\": " \
+  "{\"type\": \"AdamW\", \"params\": {\"lr\": "                                                            \
   "0.01, \"betas\": [0.8, 0.9], \"eps\": 1e-6, \"weight_decay\": 0.1}}}"
 
 static void test_precedence(void **state) {
   (void)state;
-  check_options("", "{}", "z0 fp32 d1 s0 every 1 clip 1 " OUR_ADAM);
-  check_options("", FULL_FILE, "z2 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+  check_options("", "{}", "z0 fp32 d1 s0 r1 every 1 clip 1 " OUR_ADAM);
+  check_options("", FULL_FILE, "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   // each flag alone, the rest from the file
-  check_options("-z 3", FULL_FILE, "z3 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+  check_options("-z 3", FULL_FILE, "z3 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--zero-stage 0", FULL_FILE,
-                "z0 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+                "z0 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--dtype fp16", FULL_FILE,
-                "z2 fp16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+                "z2 fp16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--deterministic 1", FULL_FILE,
-                "z2 bf16 d1 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+                "z2 bf16 d1 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--stochastic-rounding 0", FULL_FILE,
-                "z2 bf16 d0 s0 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+                "z2 bf16 d0 s0 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+  check_options("-r 0", FULL_FILE, "z2 bf16 d0 s1 r0 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--log-every 3", FULL_FILE,
-                "z2 bf16 d0 s1 every 3 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
-  check_options("--clip 0", FULL_FILE, "z2 bf16 d0 s1 every 10 clip 0 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
-  check_options("-l 5", FULL_FILE, "z2 bf16 d0 s1 every 10 clip 0.5 | lr 5 betas 0.8 0.9 eps 1e-06 decay 0.1");
+                "z2 bf16 d0 s1 r3 every 3 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+  check_options("--clip 0", FULL_FILE,
+                "z2 bf16 d0 s1 r3 every 10 clip 0 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0.1");
+  check_options("-l 5", FULL_FILE, "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 5 betas 0.8 0.9 eps 1e-06 decay 0.1");
   check_options("--beta1 0.5", FULL_FILE,
-                "z2 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.5 0.9 eps 1e-06 decay 0.1");
+                "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.5 0.9 eps 1e-06 decay 0.1");
   check_options("--beta2 0.5", FULL_FILE,
-                "z2 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.5 eps 1e-06 decay 0.1");
+                "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.5 eps 1e-06 decay 0.1");
   check_options("--eps 1e-3", FULL_FILE,
-                "z2 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 0.001 decay 0.1");
-  check_options("-c 0", FULL_FILE, "z2 bf16 d0 s1 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0");
+                "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 0.001 decay 0.1");
+  check_options("-c 0", FULL_FILE, "z2 bf16 d0 s1 r3 every 10 clip 0.5 | lr 0.01 betas 0.8 0.9 eps 1e-06 decay 0");
+}
+
+// On a GPU bf16 and the reductions that are fastest there.
+static void test_device(void **state) {
+  (void)state;
+  for (int trainer = OPTIONS_GPT2; trainer <= OPTIONS_BERT; trainer++) {
+    Run r;
+    options_init(&r.options, &r.table, (OptionsTrainer)trainer, OPTIONS_CPU);
+    assert_string_equal(r.options.dtype, "fp32");
+    assert_int_equal(r.options.deterministic, 1);
+    options_init(&r.options, &r.table, (OptionsTrainer)trainer, OPTIONS_GPU);
+    assert_string_equal(r.options.dtype, "bf16");
+    assert_int_equal(r.options.deterministic, 0);
+  }
 }
 
 static void test_blocks_and_auto(void **state) {
   (void)state;
   // a block brings DeepSpeed's defaults; one that is not there leaves ours
   check_options("", "{\"optimizer\": {\"type\": \"AdamW\"}}",
-                "z0 fp32 d1 s0 every 1 clip 1 | lr 0.001 betas 0.9 0.999 eps 1e-08 decay 0");
+                "z0 fp32 d1 s0 r1 every 1 clip 1 | lr 0.001 betas 0.9 0.999 eps 1e-08 decay 0");
   check_options("--beta1 0.7", "{\"optimizer\": {\"type\": \"Adam\", \"params\": {\"weight_decay\": 0.2}}}",
-                "z0 fp32 d1 s0 every 1 clip 1 | lr 0.001 betas 0.7 0.999 eps 1e-08 decay 0.2");
-  check_options("", "{\"zero_optimization\": {}, \"fp16\": {}}", "z0 fp32 d1 s0 every 1 clip 1 " OUR_ADAM);
-  check_options("--dtype bf16", "{}", "z0 bf16 d1 s0 every 1 clip 1 " OUR_ADAM);
+                "z0 fp32 d1 s0 r1 every 1 clip 1 | lr 0.001 betas 0.7 0.999 eps 1e-08 decay 0.2");
+  check_options("", "{\"zero_optimization\": {}, \"fp16\": {}}", "z0 fp32 d1 s0 r1 every 1 clip 1 " OUR_ADAM);
+  check_options("--dtype bf16", "{}", "z0 bf16 d1 s0 r1 every 1 clip 1 " OUR_ADAM);
   // "auto" leaves the program's values
   check_options("",
                 "{\"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": \"auto\", \"betas\": \"auto\", \"eps\": "
                 "\"auto\", \"weight_decay\": \"auto\"}}, \"gradient_clipping\": \"auto\", \"fp16\": {\"enabled\": "
                 "\"auto\"}}",
-                "z0 fp32 d1 s0 every 1 clip 1 " OUR_ADAM);
+                "z0 fp32 d1 s0 r1 every 1 clip 1 " OUR_ADAM);
   check_options("-l 0.5 --dtype fp16",
                 "{\"optimizer\": {\"type\": \"AdamW\", \"params\": {\"lr\": \"auto\"}}, \"fp16\": {\"enabled\": "
                 "\"auto\"}}",
-                "z0 fp16 d1 s0 every 1 clip 1 | lr 0.5 betas 0.9 0.999 eps 1e-08 decay 0");
+                "z0 fp16 d1 s0 r1 every 1 clip 1 | lr 0.5 betas 0.9 0.999 eps 1e-08 decay 0");
   // neither type enabled means fp32, also where the program's own default is another; "auto" keeps that
   static const struct {
     const char *text, *dtype;
@@ -102,8 +119,7 @@ static void test_blocks_and_auto(void **state) {
   for (size_t i = 0; i < COUNT(cases); i++) {
     Run r;
     ZeroErrors errors = {0};
-    options_init(&r.options, &r.table, OPTIONS_GPT2);
-    r.options.dtype = "bf16";
+    options_init(&r.options, &r.table, OPTIONS_GPT2, OPTIONS_GPU);
     memset(r.table.given, 0, sizeof r.table.given);
     zero_config_text_read("ds.json", cases[i].text, strlen(cases[i].text), &r.file, &errors);
     check_no_error(&errors);
@@ -223,7 +239,7 @@ static void parse_as(OptionsTrainer trainer, Run *r, const char *line, ZeroError
   int argc = 1;
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
-  options_init(&r->options, &r->table, trainer);
+  options_init(&r->options, &r->table, trainer, OPTIONS_CPU);
   assert_true(r->table.count < OPTIONS_MAX_FLAGS);
   flags_parse(r->table.flags, r->table.count, argc, argv, r->table.given, errors, NULL);
 }
@@ -232,7 +248,7 @@ static void parse_as(OptionsTrainer trainer, Run *r, const char *line, ZeroError
 static int in_help(OptionsTrainer trainer, const char *flag) {
   static char text[1 << 14];
   Run r;
-  options_init(&r.options, &r.table, trainer);
+  options_init(&r.options, &r.table, trainer, OPTIONS_CPU);
   FILE *file = fmemopen(text, sizeof text, "w");
   assert_non_null(file);
   flags_help(file, r.table.flags, r.table.count);
@@ -337,6 +353,7 @@ static void test_ranges(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_precedence),
+      cmocka_unit_test(test_device),
       cmocka_unit_test(test_blocks_and_auto),
       cmocka_unit_test(test_schedule),
       cmocka_unit_test(test_betas_of_a_cycle),

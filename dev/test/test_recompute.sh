@@ -13,9 +13,13 @@ model=L=3,H=2,C=128,T=256,V=200
 # ---------------------------------------------------------------- memory
 # N = 2 * 256 rows, C = 128, L = 3, in fp32. -r 1: one (N, 4C) for all blocks instead of L, so L - 1 times
 # 512 * 512 * 4 bytes less. -r 2: the 2L (N, C) of the blocks' norms lie where the final norm does, so
-# 2 * 3 * 512 * 128 * 4 bytes less.
+# 2 * 3 * 512 * 128 * 4 bytes less. -r 3: all but the output of a block in one memory for all blocks: qkv, att, res2 and
+# fc_pre, (3 + 1 + 1 + 4) (N, C), so 2 * 9 * 512 * 128 * 4 bytes less, and statistics, in fp32 in every type: a number for
+# each row and of the 2 heads, 2 for each of 2 norms, so 2 * 6 * 512 * 4 bytes less.
 gelu_bytes=2097152
 norm_bytes=1572864
+block_bytes=4718592
+statistics_bytes=24576
 
 activations() { # activations RECOMPUTE TYPE: as printed, in MiB
   "$train" -e $model -i train.bin -b 2 -t 256 -x 1 -v 0 -s 0 --threads 1 -r "$1" --dtype "$2" > memory.log 2>&1
@@ -23,13 +27,17 @@ activations() { # activations RECOMPUTE TYPE: as printed, in MiB
 }
 
 shrinks() { # shrinks TYPE BYTES_OF_TYPE
-  local none gelu both
-  none=$(activations 0 "$1") gelu=$(activations 1 "$1") both=$(activations 2 "$1")
-  why="no activations in the memory table: $(tail -n 2 memory.log)" && [ -n "$none" ] && [ -n "$gelu" ] && [ -n "$both" ] || return 1
+  local none gelu both blocks
+  none=$(activations 0 "$1") gelu=$(activations 1 "$1") both=$(activations 2 "$1") blocks=$(activations 3 "$1")
+  why="no activations in the memory table: $(tail -n 2 memory.log)" && [ -n "$none" ] && [ -n "$gelu" ] && [ -n "$both" ] && [ -n "$blocks" ] || return 1
   # Figures are printed to 0.01 MiB: a difference of two is off by at most that.
   near "MiB saved by -r 1, $1" "$none - $gelu" "$gelu_bytes * $2 / 4 / 1048576" "0.01 / ($gelu_bytes * $2 / 4 / 1048576)" &&
     near "MiB saved by -r 2 on top, $1" "$gelu - $both" "$norm_bytes * $2 / 4 / 1048576" \
-      "0.01 / ($norm_bytes * $2 / 4 / 1048576)"
+      "0.01 / ($norm_bytes * $2 / 4 / 1048576)" &&
+    near "MiB saved by -r 3 on top, $1" "$both - $blocks" "($block_bytes * $2 / 4 + $statistics_bytes) / 1048576" \
+      "0.01 / ($block_bytes * $2 / 4 / 1048576)" &&
+    near "MiB that the program says -r 3 saves, $1" "$(sed -n 's/^recompute: whole blocks.* MiB, \([0-9.]*\) MiB less.*/\1/p' memory.log)" \
+      "$none - $blocks" "0.02 / ($none - $blocks)"
 }
 
 is_the_default() {
@@ -41,8 +49,8 @@ is_the_default() {
 }
 
 refused() {
-  "$train" -e $model -i train.bin -j train.bin -r 3 > refused.log 2>&1
-  is "exit code of -r 3" $? 1 && has "output" "$(cat refused.log)" "error: -r"
+  "$train" -e $model -i train.bin -j train.bin -r 4 > refused.log 2>&1
+  is "exit code of -r 4" $? 1 && has "output" "$(cat refused.log)" "error: -r"
 }
 
 # ---------------------------------------------------------------- bits and losses
@@ -58,8 +66,8 @@ states() { # states NP COMM ARGUMENTS: the hashes of a run, and its losses in ma
 losses() { sed -n 's/^s:[0-9]* trl:\([^ ]*\).*/\1/p' out/main.log; }
 
 same_bits() { # same_bits TYPE, then NP COMM STAGE for a run at each level
-  local type=$1 reference r levels=(0 1 2)
-  [ "$2 $4" = "1 0" ] && levels=(1 2) # -r 0 on one rank is the reference
+  local type=$1 reference r levels=(0 1 2 3)
+  [ "$2 $4" = "1 0" ] && levels=(1 2 3) # -r 0 on one rank is the reference
   reference=$(states 1 self --dtype "$type" -r 0)
   is "hashes without recomputing: '$reference'" "$(grep -c 'state [0-9a-f]\{16\}' <<< "$reference")" 2 || return 1
   is "different hashes of the two steps" "$(sort -u <<< "$reference" | wc -l)" 2 || return 1
@@ -83,7 +91,7 @@ emulated_losses() { # emulated_losses TYPE TOLERANCE
   states 1 self --dtype "$1" -r 0 > state.log
   mapfile -t reference < <(losses)
   is "losses of 4 steps, after '$(cat state.log)'" ${#reference[@]} 4 || return 1
-  for r in 1 2; do
+  for r in 1 2 3; do
     states 1 self --dtype "$1" -r $r > state.log
     mapfile -t found < <(losses)
     for step in 0 1 2 3; do
@@ -91,13 +99,13 @@ emulated_losses() { # emulated_losses TYPE TOLERANCE
       count=$((count + 1))
     done
   done
-  is "losses compared" $count 8
+  is "losses compared" $count 12
 }
 
 test_case "recompute: activations shrink as the formula says, fp32" shrinks fp32 4
 test_case "recompute: activations shrink as the formula says, bf16" shrinks bf16 2
 test_case "recompute: -r 1 is the default" is_the_default
-test_case "recompute: -r 3 is refused" refused
+test_case "recompute: -r 4 is refused" refused
 # On the CPU GELU comes from the rounded sum in every type: the half types have the same bits too.
 for type in fp32 bf16 fp16; do test_case "recompute: same bits, $type" same_bits $type 1 self 0; done
 test_case "recompute: same bits on 2 ranks at stage 3" same_bits fp32 2 shm 3

@@ -28,7 +28,7 @@ static void check_line(Setup *s, const char *line, ZeroErrors *errors) {
   strcpy(words, line);
   for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) argv[argc++] = word;
   memset(s, 0, sizeof *s);
-  options_init(&s->options, &s->table, OPTIONS_BERT);
+  options_init(&s->options, &s->table, OPTIONS_BERT, OPTIONS_CPU);
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
   check_no_error(errors);
   s->comm = comm;

@@ -3,7 +3,7 @@
 // The same bits for any number of threads hold as long as oneDNN does not split the sum over k. Of dense
 // matrices versions 2.6 and 3.2 do so only where a is transposed, k is 2,048 or more and m and n are few (measured
 // with 2 to 48 threads, m up to 2,304, n up to 768, k up to 8,192): callers with a transposed keep k below that, see
-// MATMUL_SLICE_ROWS in matmul.c. dev/test/test_ops_threads.c watches over it.
+// PRODUCT_SLICE_ROWS in product.h. dev/test/test_ops_threads.c watches over it.
 #include "onednn.h"
 
 #include <omp.h>
