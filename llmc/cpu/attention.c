@@ -1,5 +1,7 @@
 // Attention, forward (FlashAttention, arXiv 2205.14135): a thread takes a whole head of one sequence, packs
-// its keys and values once, and goes over tiles of 64 queries by 64 keys with a running softmax.
+// its keys and values once, and goes over tiles of 64 queries by 64 keys with a running softmax. Products of bf16 are
+// those of pairs where the processor has them: weights are then rounded before they meet the values, their sum is
+// not.
 #include "attention.h"
 
 #include <math.h>
@@ -65,11 +67,11 @@ void attention_zero_padding(void *data, size_t width, const OpsSequences *sequen
   }
 }
 
-// One thread's memory.
+// One thread's memory. Of pairs keys, values and query are half as large.
 typedef struct {
   float *keys;   // (tiles, padded, TILE): transposed
   float *values; // (tiles, TILE, padded)
-  float *query;  // (TILE, padded), times scale
+  float *query;  // (TILE, padded), times scale unless in pairs
   float *out;    // (TILE, padded): weighted sum of values, before it is divided by the sum of weights
   float *scores; // (TILE, TILE)
   float *max;    // (TILE): largest score of a row so far
@@ -101,13 +103,15 @@ size_t attention_forward_scratch(const OpsSequences *sequences, size_t C, size_t
 
 // One row of a score tile: scores become weights e^(score - max), those beyond `visible` 0. When the maximum
 // grows, what the row has gathered so far shrinks accordingly.
-VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, size_t visible) {
+VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, size_t visible, float scale,
+                            const int pairs) {
   enum { VECTORS = TILE / VEC_WIDTH };
   float *scores = work->scores + row * TILE, *sum = work->sum + row * VEC_WIDTH;
   Vec x[VECTORS], largest = vec_set(-INFINITY);
 #pragma GCC unroll 16
   for (int i = 0; i < VECTORS; i++) {
     x[i] = vec_load(scores + i * VEC_WIDTH);
+    if (pairs) x[i] *= scale;
     if (visible < TILE) {
       x[i] = vec_select(vec_lanes() + i * VEC_WIDTH < (int)visible, x[i], vec_set(-INFINITY));
     }
@@ -137,28 +141,30 @@ VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, si
 }
 
 // Adds what a tile of queries gets from one tile of keys.
-static void attend_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
-                        size_t first_query, size_t queries, size_t key_tile) {
-  size_t padded = shape->padded, first_key = key_tile * TILE, length = h->length;
+VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                            size_t first_query, size_t queries, size_t key_tile, const int pairs) {
+  const size_t in_one = pairs ? 2 : 1; // elements in 32 bits
+  size_t padded = shape->padded, first_key = key_tile * TILE, length = h->length, packed = TILE * padded / in_one;
   size_t rows = round_up(queries, TILE_BLOCK_ROWS), keys = min_size(TILE, length - first_key);
   int diagonal = shape->causal && first_key == first_query;
-  tile_multiply(&(TileProduct){.c = work->scores,
-                               .c_stride = TILE,
-                               .a = work->query,
-                               .a_row = padded,
-                               .a_depth = 1,
-                               .b = work->keys + key_tile * padded * TILE,
-                               .b_stride = TILE,
-                               .rows = rows,
-                               .columns = TILE,
-                               .depth = shape->head,
-                               .part = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE});
+  const TileProduct scores = {.c = work->scores,
+                              .c_stride = TILE,
+                              .a = work->query,
+                              .a_row = padded / in_one,
+                              .a_depth = 1,
+                              .b = work->keys + key_tile * packed,
+                              .b_stride = TILE,
+                              .rows = rows,
+                              .columns = TILE,
+                              .depth = divide_up(shape->head, in_one),
+                              .part = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE};
+  tile_multiply(&scores, pairs);
   for (size_t row = 0; row < rows; row++) {
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
     if (visible == TILE) {
-      softmax_row(work, padded, row, TILE);
+      softmax_row(work, padded, row, TILE, shape->scale, pairs);
     } else {
-      softmax_row(work, padded, row, visible);
+      softmax_row(work, padded, row, visible, shape->scale, pairs);
     }
   }
   if (shape->dropout.threshold > 0) {
@@ -168,42 +174,71 @@ static void attend_tile(const AttentionShape *shape, const AttentionHead *h, con
       attention_drop(work->scores + row * TILE, factors);
     }
   }
-  tile_multiply(&(TileProduct){.c = work->out,
-                               .c_stride = padded,
-                               .a = work->scores,
-                               .a_row = TILE,
-                               .a_depth = 1,
-                               .b = work->values + key_tile * TILE * padded,
-                               .b_stride = padded,
-                               .rows = rows,
-                               .columns = padded,
-                               .depth = keys,
-                               .accumulate = 1,
-                               .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE});
+  if (pairs) {
+    for (size_t row = 0; row < rows; row++) tile_round_row(work->scores + row * TILE, work->scores + row * TILE);
+  }
+  const TileProduct sums = {.c = work->out,
+                            .c_stride = padded,
+                            .a = work->scores,
+                            .a_row = TILE,
+                            .a_depth = 1,
+                            .b = work->values + key_tile * packed,
+                            .b_stride = padded,
+                            .rows = rows,
+                            .columns = padded,
+                            .depth = divide_up(keys, in_one),
+                            .accumulate = 1,
+                            .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE};
+  tile_multiply(&sums, pairs);
+}
+
+static void attend_tile_of_floats(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                  size_t first_query, size_t queries, size_t key_tile) {
+  attend_tile(shape, h, work, first_query, queries, key_tile, 0);
+}
+
+static void attend_tile_of_pairs(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                 size_t first_query, size_t queries, size_t key_tile) {
+  attend_tile(shape, h, work, first_query, queries, key_tile, 1);
 }
 
 // Everything of one head of one sequence.
 VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const AttentionShape *shape,
                              const AttentionHead *h, const Workspace *work, ZeroType type) {
+  const int pairs = attention_in_pairs(type);
   size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
   size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
   size_t out_at = h->start * C + h->column;
 
   for (size_t first = 0; first < length; first += TILE) {
     size_t keys = min_size(TILE, length - first);
-    tile_pack_transposed(work->keys + first * padded, padded, qkv, k_at + first * stride, stride, keys, head, type);
-    tile_pack(work->values + first * padded, padded, qkv, v_at + first * stride, stride, keys, head, 1, type);
+    size_t k = k_at + first * stride, v = v_at + first * stride;
+    if (pairs) {
+      tile_pack_pairs_transposed(work->keys + first * padded / 2, padded, qkv, k, stride, keys, head);
+      tile_pack_row_pairs(work->values + first * padded / 2, padded, qkv, v, stride, keys, head);
+    } else {
+      tile_pack_transposed(work->keys + first * padded, padded, qkv, k, stride, keys, head, type);
+      tile_pack(work->values + first * padded, padded, qkv, v, stride, keys, head, 1, type);
+    }
   }
   for (size_t first = 0; first < length; first += TILE) {
     size_t queries = min_size(TILE, length - first);
-    tile_pack(work->query, padded, qkv, q_at + first * stride, stride, queries, head, shape->scale, type);
+    if (pairs) {
+      tile_pack_pairs(work->query, padded, qkv, q_at + first * stride, stride, queries, head);
+    } else {
+      tile_pack(work->query, padded, qkv, q_at + first * stride, stride, queries, head, shape->scale, type);
+    }
     memset(work->out, 0, TILE * padded * sizeof(float));
     memset(work->sum, 0, TILE * VEC_WIDTH * sizeof(float));
     for (size_t row = 0; row < TILE; row++) work->max[row] = -INFINITY;
 
     size_t seen = shape->causal ? first + queries : length; // no query of this tile sees a key from here on
     for (size_t key_tile = 0; key_tile * TILE < seen; key_tile++) {
-      attend_tile(shape, h, work, first, queries, key_tile);
+      if (pairs) {
+        attend_tile_of_pairs(shape, h, work, first, queries, key_tile);
+      } else {
+        attend_tile_of_floats(shape, h, work, first, queries, key_tile);
+      }
     }
     for (size_t row = 0; row < queries; row++) {
       float sum = vec_sum(vec_load(work->sum + row * VEC_WIDTH)), inverse = 1.0f / sum;

@@ -76,6 +76,12 @@ VEC_INLINE void attention_drop(float *row, const float *factors) {
   for (int i = 0; i < TILE; i += VEC_WIDTH) vec_store(row + i, vec_load(row + i) * vec_load(factors + i));
 }
 
+// Whether the products are those of pairs (tile.h). The queries are then packed as they are, and the scores get the
+// factor `scale` in fp32; otherwise the queries have it.
+VEC_INLINE int attention_in_pairs(ZeroType type) {
+  return TILE_PAIRS && type == ZERO_BF16;
+}
+
 // Whether heads are worth sharing among threads.
 static inline int attention_worth_threads(const AttentionShape *shape) {
   return worth_threads(shape->sequences->rows * shape->C);

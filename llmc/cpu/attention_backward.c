@@ -4,14 +4,16 @@
 //   P = e^(Q K^T - lse),  dP = dO V^T,  dS = P (dP - D) with D = rowsum(O dO),
 //   dV += P^T dO,  dK += dS^T Q,  dQ += dS K.
 // With dropout's factors F, drawn anew, dV has F P in place of P and dP = F (dO V^T); D stays what it is, as O holds
-// F. Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end.
+// F. Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end. In pairs Q is
+// as it is: scores and dK get the factor in fp32; P and dS are rounded before they are multiplied.
 #include <omp.h>
 
 #include "attention.h"
 
-// One thread's memory.
+// One thread's memory. Of pairs what is packed is half as large; queries and douts have pairs of columns in their
+// first half and pairs of rows in the other one.
 typedef struct {
-  float *queries;  // (tiles, TILE, padded), times scale
+  float *queries;  // (tiles, TILE, padded), times scale unless in pairs
   float *douts;    // (tiles, TILE, padded)
   float *dqueries; // (tiles, TILE, padded)
   float *delta;    // (tiles, TILE): D
@@ -22,11 +24,12 @@ typedef struct {
   float *dvalues;  // (TILE, padded)
   float *weights;  // (TILE, TILE): scores, then P
   float *dweights; // (TILE, TILE): dP, then dS
+  float *rounded;  // (TILE, TILE / 2): dS in pairs of columns
 } Workspace;
 
 static size_t workspace_floats(size_t T, size_t padded) {
   size_t tiles = divide_up(T, TILE);
-  return (3 * tiles + 5) * TILE * padded + tiles * TILE + 2 * TILE * TILE;
+  return (3 * tiles + 5) * TILE * padded + tiles * TILE + 2 * TILE * TILE + TILE * TILE / 2;
 }
 
 static Workspace workspace_at(float *memory, size_t T, size_t padded) {
@@ -42,7 +45,8 @@ static Workspace workspace_at(float *memory, size_t T, size_t padded) {
   work.dvalues = work.dkeys + tile;
   work.weights = work.dvalues + tile;
   work.dweights = work.weights + TILE * TILE;
-  work.delta = work.dweights + TILE * TILE;
+  work.rounded = work.dweights + TILE * TILE;
+  work.delta = work.rounded + TILE * TILE / 2;
   return work;
 }
 
@@ -53,10 +57,13 @@ size_t attention_backward_scratch(const OpsSequences *sequences, size_t C, size_
 }
 
 // One row: scores become P and dP becomes dS; both are 0 beyond `visible`.
-VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delta, size_t visible) {
+VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delta, size_t visible, float scale,
+                            const int pairs) {
 #pragma GCC unroll 16
   for (int i = 0; i < TILE; i += VEC_WIDTH) {
-    Vec weight = vec_exp(vec_load(scores + i) - lse);
+    Vec score = vec_load(scores + i);
+    if (pairs) score *= scale;
+    Vec weight = vec_exp(score - lse);
     Vec dscore = weight * (vec_load(dscores + i) - delta);
     if (visible < TILE) {
       VecInt seen = vec_lanes() + i < (int)visible;
@@ -69,58 +76,79 @@ VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delt
 }
 
 // The same with code of its own for rows that see all.
-VEC_INLINE void visible_row(float *scores, float *dscores, float lse, float delta, size_t visible) {
+VEC_INLINE void visible_row(float *scores, float *dscores, float lse, float delta, size_t visible, float scale,
+                            const int pairs) {
   if (visible == TILE) {
-    weights_row(scores, dscores, lse, delta, TILE);
+    weights_row(scores, dscores, lse, delta, TILE, scale, pairs);
   } else {
-    weights_row(scores, dscores, lse, delta, visible);
+    weights_row(scores, dscores, lse, delta, visible, scale, pairs);
   }
 }
 
 // left (TILE, padded) times the transpose of a tile that is packed transposed.
-static void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape, size_t rows,
-                       TilePart part) {
-  tile_multiply(&(TileProduct){.c = scores,
+VEC_INLINE void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape,
+                           size_t rows, TilePart part, const int pairs) {
+  const size_t in_one = pairs ? 2 : 1; // elements in 32 bits
+  const TileProduct product = {.c = scores,
                                .c_stride = TILE,
                                .a = left,
-                               .a_row = shape->padded,
+                               .a_row = shape->padded / in_one,
                                .a_depth = 1,
                                .b = right,
                                .b_stride = TILE,
                                .rows = rows,
                                .columns = TILE,
-                               .depth = shape->head,
-                               .part = part});
+                               .depth = divide_up(shape->head, in_one),
+                               .part = part};
+  tile_multiply(&product, pairs);
 }
 
-// sum (TILE, padded) += weights^T * right, over `depth` rows of queries.
-static void add_transposed(float *sum, const float *weights, const float *right, size_t padded, size_t rows,
-                           size_t depth, TilePart part) {
-  tile_multiply(&(TileProduct){.c = sum,
+// sum (TILE, padded) += weights^T * right, over `depth` rows of queries. Pairs of rows of weights lie where the first
+// one of both was.
+VEC_INLINE void add_transposed(float *sum, const float *weights, const float *right, size_t padded, size_t rows,
+                               size_t depth, TilePart part, const int pairs) {
+  const size_t in_one = pairs ? 2 : 1;
+  const TileProduct product = {.c = sum,
                                .c_stride = padded,
                                .a = weights,
                                .a_row = 1,
-                               .a_depth = TILE,
+                               .a_depth = in_one * TILE,
                                .b = right,
                                .b_stride = padded,
                                .rows = rows,
                                .columns = padded,
-                               .depth = depth,
+                               .depth = divide_up(depth, in_one),
                                .accumulate = 1,
-                               .part = part});
+                               .part = part};
+  tile_multiply(&product, pairs);
+}
+
+// P and dS of so many queries in pairs of rows, each where the first row of both was; dS also in pairs of columns.
+static void round_weights(const Workspace *work, size_t queries) {
+  for (size_t row = 0; row < queries; row += 2) {
+    const int two = row + 1 < queries;
+    float *weights = work->weights + row * TILE, *dweights = work->dweights + row * TILE;
+    tile_round_row(work->rounded + row * TILE / 2, dweights);
+    if (two) tile_round_row(work->rounded + (row + 1) * TILE / 2, dweights + TILE);
+    tile_round_rows(weights, weights, two ? weights + TILE : NULL);
+    tile_round_rows(dweights, dweights, two ? dweights + TILE : NULL);
+  }
 }
 
 // The gradients that one tile of queries and one tile of keys give each other.
-static void backward_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
-                          const float *lse, size_t first_query, size_t first_key) {
+VEC_INLINE void backward_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                              const float *lse, size_t first_query, size_t first_key, const int pairs) {
+  const size_t in_one = pairs ? 2 : 1;
   size_t padded = shape->padded, at = first_query * padded, length = h->length;
+  // Pairs of rows follow those of columns, tile by tile.
+  size_t columns_at = at, rows_at = pairs ? at + TILE * padded / 2 : at;
   size_t queries = min_size(TILE, length - first_query), keys = min_size(TILE, length - first_key);
   size_t query_rows = round_up(queries, TILE_BLOCK_ROWS), key_rows = round_up(keys, TILE_BLOCK_ROWS);
   int diagonal = shape->causal && first_key == first_query;
   TilePart result = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE;
   TilePart transposed = diagonal ? TILE_LEFT_UPPER : TILE_WHOLE;
-  score_tile(work->weights, work->queries + at, work->keys_t, shape, query_rows, result);
-  score_tile(work->dweights, work->douts + at, work->values_t, shape, query_rows, result);
+  score_tile(work->weights, work->queries + columns_at, work->keys_t, shape, query_rows, result, pairs);
+  score_tile(work->dweights, work->douts + columns_at, work->values_t, shape, query_rows, result, pairs);
   for (size_t row = 0; row < queries; row++) {
     float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
     float row_lse = lse[first_query + row], delta = work->delta[first_query + row];
@@ -129,26 +157,38 @@ static void backward_tile(const AttentionShape *shape, const AttentionHead *h, c
       float factors[TILE];
       attention_factors(factors, shape, h, first_query + row, first_key);
       attention_drop(dscores, factors);
-      visible_row(scores, dscores, row_lse, delta, visible);
+      visible_row(scores, dscores, row_lse, delta, visible, shape->scale, pairs);
       attention_drop(scores, factors);
     } else {
-      visible_row(scores, dscores, row_lse, delta, visible);
+      visible_row(scores, dscores, row_lse, delta, visible, shape->scale, pairs);
     }
   }
-  add_transposed(work->dvalues, work->weights, work->douts + at, padded, key_rows, queries, transposed);
-  add_transposed(work->dkeys, work->dweights, work->queries + at, padded, key_rows, queries, transposed);
-  tile_multiply(&(TileProduct){.c = work->dqueries + at,
-                               .c_stride = padded,
-                               .a = work->dweights,
-                               .a_row = TILE,
-                               .a_depth = 1,
-                               .b = work->keys,
-                               .b_stride = padded,
-                               .rows = query_rows,
-                               .columns = padded,
-                               .depth = keys,
-                               .accumulate = 1,
-                               .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE});
+  if (pairs) round_weights(work, queries);
+  add_transposed(work->dvalues, work->weights, work->douts + rows_at, padded, key_rows, queries, transposed, pairs);
+  add_transposed(work->dkeys, work->dweights, work->queries + rows_at, padded, key_rows, queries, transposed, pairs);
+  const TileProduct dqueries = {.c = work->dqueries + at,
+                                .c_stride = padded,
+                                .a = pairs ? work->rounded : work->dweights,
+                                .a_row = TILE / in_one,
+                                .a_depth = 1,
+                                .b = work->keys,
+                                .b_stride = padded,
+                                .rows = query_rows,
+                                .columns = padded,
+                                .depth = divide_up(keys, in_one),
+                                .accumulate = 1,
+                                .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE};
+  tile_multiply(&dqueries, pairs);
+}
+
+static void backward_tile_of_floats(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                    const float *lse, size_t first_query, size_t first_key) {
+  backward_tile(shape, h, work, lse, first_query, first_key, 0);
+}
+
+static void backward_tile_of_pairs(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                   const float *lse, size_t first_query, size_t first_key) {
+  backward_tile(shape, h, work, lse, first_query, first_key, 1);
 }
 
 // dqkv[at..] = factor * tile, `rows` rows.
@@ -171,6 +211,7 @@ typedef struct {
 
 VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, const AttentionHead *h,
                               const Workspace *work, ZeroType type) {
+  const int pairs = attention_in_pairs(type);
   size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
   size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first in qkv
   size_t out_at = h->start * C + h->column;
@@ -178,8 +219,17 @@ VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, con
 
   for (size_t first = 0; first < length; first += TILE) {
     size_t rows = min_size(TILE, length - first), at = first * padded;
-    tile_pack(work->queries + at, padded, x->qkv, q_at + first * stride, stride, rows, head, shape->scale, type);
-    tile_pack(work->douts + at, padded, x->dout, out_at + first * C, C, rows, head, 1, type);
+    size_t q = q_at + first * stride, o = out_at + first * C;
+    if (pairs) {
+      size_t by_rows = at + TILE * padded / 2;
+      tile_pack_pairs(work->queries + at, padded, x->qkv, q, stride, rows, head);
+      tile_pack_row_pairs(work->queries + by_rows, padded, x->qkv, q, stride, rows, head);
+      tile_pack_pairs(work->douts + at, padded, x->dout, o, C, rows, head);
+      tile_pack_row_pairs(work->douts + by_rows, padded, x->dout, o, C, rows, head);
+    } else {
+      tile_pack(work->queries + at, padded, x->qkv, q, stride, rows, head, shape->scale, type);
+      tile_pack(work->douts + at, padded, x->dout, o, C, rows, head, 1, type);
+    }
     memset(work->dqueries + at, 0, TILE * padded * sizeof(float));
   }
   for (size_t t = 0; t < length; t++) {
@@ -193,15 +243,25 @@ VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, con
 
   for (size_t first = 0; first < length; first += TILE) {
     size_t keys = min_size(TILE, length - first), k = k_at + first * stride, v = v_at + first * stride;
-    tile_pack_transposed(work->keys_t, padded, x->qkv, k, stride, keys, head, type);
-    tile_pack_transposed(work->values_t, padded, x->qkv, v, stride, keys, head, type);
-    tile_pack(work->keys, padded, x->qkv, k, stride, keys, head, 1, type);
+    if (pairs) {
+      tile_pack_pairs_transposed(work->keys_t, padded, x->qkv, k, stride, keys, head);
+      tile_pack_pairs_transposed(work->values_t, padded, x->qkv, v, stride, keys, head);
+      tile_pack_row_pairs(work->keys, padded, x->qkv, k, stride, keys, head);
+    } else {
+      tile_pack_transposed(work->keys_t, padded, x->qkv, k, stride, keys, head, type);
+      tile_pack_transposed(work->values_t, padded, x->qkv, v, stride, keys, head, type);
+      tile_pack(work->keys, padded, x->qkv, k, stride, keys, head, 1, type);
+    }
     memset(work->dkeys, 0, TILE * padded * sizeof(float));
     memset(work->dvalues, 0, TILE * padded * sizeof(float));
     for (size_t query = shape->causal ? first : 0; query < length; query += TILE) {
-      backward_tile(shape, h, work, lse, query, first);
+      if (pairs) {
+        backward_tile_of_pairs(shape, h, work, lse, query, first);
+      } else {
+        backward_tile_of_floats(shape, h, work, lse, query, first);
+      }
     }
-    store_tile(x->dqkv, k, shape, work->dkeys, keys, 1, type);
+    store_tile(x->dqkv, k, shape, work->dkeys, keys, pairs ? shape->scale : 1, type);
     store_tile(x->dqkv, v, shape, work->dvalues, keys, 1, type);
   }
   store_tile(x->dqkv, q_at, shape, work->dqueries, length, shape->scale, type);

@@ -1,7 +1,9 @@
 // Small dense products on tiles that lie in the first- and second-level cache: what attention is made of.
 //
-// A tile has TILE rows; its columns are padded with zeros to a multiple of TILE_COLUMNS. Everything is fp32:
-// the pack functions convert, transpose and pad on the way in.
+// A tile has TILE rows; its columns are padded with zeros to a multiple of TILE_COLUMNS. Elements are fp32: the pack
+// functions convert, transpose and pad on the way in. Or they are pairs, where the processor multiplies bf16: two
+// neighbours along the depth of a product in one 32-bit element, the first one in the low half, which VDPBF16PS
+// multiplies and adds in fp32 at twice the rate. Tiles of pairs lie in memory for floats, and are half as large.
 #ifndef LLMC_CPU_TILE_H
 #define LLMC_CPU_TILE_H
 
@@ -24,8 +26,37 @@ typedef enum {
   TILE_LEFT_UPPER    // a(i, k) is 0 for k < i
 } TilePart;
 
+// Pairs are worth their packing with an instruction for them, and on its machines alone.
+#if defined(__AVX512BF16__)
+enum { TILE_PAIRS = 1 };
+#else
+enum { TILE_PAIRS = 0 };
+#endif
+
+// sum + left * right, or of pairs sum + left.low * right.low + left.high * right.high.
+VEC_INLINE Vec tile_step(Vec sum, Vec left, Vec right, const int pairs) {
+  if (!pairs) return sum + left * right;
+#if defined(__AVX512BF16__)
+  return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)right);
+#else
+  const VecBits high = 0xffff0000u - (VecBits){0}, x = (VecBits)left, y = (VecBits)right;
+  return sum + (Vec)(x << 16) * (Vec)(y << 16) + (Vec)(x & high) * (Vec)(y & high);
+#endif
+}
+
+// Pairs of even's and odd's lanes, rounded.
+VEC_INLINE Vec tile_pair(Vec even, Vec odd) {
+#if defined(__AVX512BF16__)
+  enum { HALF = 16 };
+  const __m512i order = (__m512i)(VecBits)(vec_lanes() | (vec_lanes() + HALF) << 16);
+  return (Vec)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even));
+#else
+  return (Vec)(vec_widen(vec_to_bf16(even)) | vec_widen(vec_to_bf16(odd)) << 16);
+#endif
+}
+
 // c (rows, columns) = a * b, or += with accumulate. a(i, k) is a[i * a_row + k * a_depth]; b is (depth, columns).
-// rows is a multiple of TILE_BLOCK_ROWS, columns of TILE_COLUMNS.
+// rows is a multiple of TILE_BLOCK_ROWS, columns of TILE_COLUMNS. Of pairs k counts pairs.
 typedef struct {
   float *c;
   size_t c_stride;
@@ -41,7 +72,7 @@ typedef struct {
 // One register block: TILE_BLOCK_ROWS rows by `vectors` (a constant where this is inlined) vectors, summed over
 // k in [first, end).
 VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, size_t first, size_t end,
-                           const int vectors) {
+                           const int vectors, const int pairs) {
   Vec sum[TILE_BLOCK_ROWS][TILE_BLOCK_VECTORS];
   float *c = p->c + row * p->c_stride + column;
 #pragma GCC unroll 4
@@ -58,9 +89,9 @@ VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, size
     for (int j = 0; j < vectors; j++) right[j] = vec_load(b + j * VEC_WIDTH);
 #pragma GCC unroll 4
     for (int i = 0; i < TILE_BLOCK_ROWS; i++) {
-      Vec left = vec_set(a[(size_t)i * p->a_row]);
+      Vec left = vec_repeat(a + (size_t)i * p->a_row);
 #pragma GCC unroll 4
-      for (int j = 0; j < vectors; j++) sum[i][j] += left * right[j];
+      for (int j = 0; j < vectors; j++) sum[i][j] = tile_step(sum[i][j], left, right[j], pairs);
     }
   }
 #pragma GCC unroll 4
@@ -70,24 +101,25 @@ VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, size
   }
 }
 
-static inline void tile_multiply(const TileProduct *p) {
+VEC_INLINE void tile_multiply(const TileProduct *p, const int pairs) {
+  const size_t step = pairs ? 2 : 1; // rows of a triangle that one k stands for; a block's are a multiple of both
   for (size_t row = 0; row < p->rows; row += TILE_BLOCK_ROWS) {
     size_t next = row + TILE_BLOCK_ROWS, column = 0;
     size_t columns = p->part == TILE_RESULT_LOWER ? min_size(p->columns, round_up(next, TILE_COLUMNS)) : p->columns;
-    size_t end = p->part == TILE_LEFT_LOWER ? min_size(p->depth, next) : p->depth;
-    size_t first = p->part == TILE_LEFT_UPPER ? min_size(row, end) : 0;
+    size_t end = p->part == TILE_LEFT_LOWER ? min_size(p->depth, next / step) : p->depth;
+    size_t first = p->part == TILE_LEFT_UPPER ? min_size(row / step, end) : 0;
     for (; column + TILE_BLOCK_VECTORS * VEC_WIDTH <= columns; column += TILE_BLOCK_VECTORS * VEC_WIDTH) {
-      tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS);
+      tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS, pairs);
     }
     switch ((columns - column) / VEC_WIDTH) { // other counts of vectors than these cannot be left over
       case 3:
-        tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS - 1);
+        tile_block(p, row, column, first, end, TILE_BLOCK_VECTORS - 1, pairs);
         break;
       case 2:
-        tile_block(p, row, column, first, end, 2);
+        tile_block(p, row, column, first, end, 2, pairs);
         break;
       case 1:
-        tile_block(p, row, column, first, end, 1);
+        tile_block(p, row, column, first, end, 1, pairs);
         break;
     }
   }
@@ -119,6 +151,77 @@ VEC_INLINE void tile_pack_transposed(float *dst, size_t padded, const void *src,
       vec_transpose(block);
       for (size_t i = 0; i < VEC_WIDTH; i++) vec_store(dst + (column + i) * TILE + row, block[i]);
     }
+  }
+}
+
+// 2 * VEC_WIDTH elements of bf16 as they are, of which n are there and the others 0.
+VEC_INLINE Vec tile_load_pairs(const void *src, size_t at, size_t n) {
+  Vec pairs = {0};
+  memcpy(&pairs, (const uint16_t *)src + at, min_size(n, 2 * VEC_WIDTH) * sizeof(uint16_t));
+  return pairs;
+}
+
+// The packing functions of pairs: src is bf16, and what is beyond it becomes 0 likewise.
+//
+// dst (TILE, padded / 2): rows as they are, pairs of columns.
+VEC_INLINE void tile_pack_pairs(float *dst, size_t padded, const void *src, size_t at, size_t stride, size_t rows,
+                                size_t columns) {
+  memset(dst, 0, TILE * padded / 2 * sizeof(float));
+  for (size_t row = 0; row < rows; row++) {
+    memcpy(dst + row * padded / 2, (const uint16_t *)src + at + row * stride, columns * sizeof(uint16_t));
+  }
+}
+
+// dst (padded / 2, TILE): the same, transposed.
+VEC_INLINE void tile_pack_pairs_transposed(float *dst, size_t padded, const void *src, size_t at, size_t stride,
+                                           size_t rows, size_t columns) {
+  for (size_t pair = 0; pair < padded / 2; pair += VEC_WIDTH) {
+    size_t n = 2 * pair < columns ? columns - 2 * pair : 0, kept = min_size(VEC_WIDTH, padded / 2 - pair);
+    for (size_t row = 0; row < TILE; row += VEC_WIDTH) {
+      Vec block[VEC_WIDTH];
+      for (size_t i = 0; i < VEC_WIDTH; i++) {
+        block[i] = row + i < rows ? tile_load_pairs(src, at + (row + i) * stride + 2 * pair, n) : vec_set(0);
+      }
+      vec_transpose(block);
+      for (size_t i = 0; i < kept; i++) vec_store(dst + (pair + i) * TILE + row, block[i]);
+    }
+  }
+}
+
+// dst (TILE / 2, padded): pairs of rows.
+VEC_INLINE void tile_pack_row_pairs(float *dst, size_t padded, const void *src, size_t at, size_t stride, size_t rows,
+                                    size_t columns) {
+  for (size_t row = 0; row < TILE; row += 2) {
+    for (size_t column = 0; column < padded; column += VEC_WIDTH) {
+      size_t n = column < columns ? vec_count(columns - column) : 0, here = at + row * stride + column;
+      const uint16_t *from = (const uint16_t *)src;
+      VecBits pairs = {0};
+      if (row < rows) pairs = vec_widen(vec_half_load_n(from + here, n));
+      if (row + 1 < rows) pairs |= vec_widen(vec_half_load_n(from + here + stride, n)) << 16;
+      vec_store(dst + row / 2 * padded + column, (Vec)pairs);
+    }
+  }
+}
+
+// Rows of `row` (TILE floats) as pairs of columns in dst (TILE / 2); dst may be where row begins.
+VEC_INLINE void tile_round_row(float *dst, const float *row) {
+#pragma GCC unroll 4
+  for (int i = 0; i < TILE; i += 2 * VEC_WIDTH) {
+    Vec low = vec_load(row + i), high = vec_load(row + i + VEC_WIDTH);
+#if defined(__AVX512BF16__)
+    vec_store(dst + i / 2, (Vec)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
+#else
+    vec_half_store_n((uint16_t *)(dst + i / 2), vec_to_bf16(low), VEC_WIDTH);
+    vec_half_store_n((uint16_t *)(dst + i / 2) + VEC_WIDTH, vec_to_bf16(high), VEC_WIDTH);
+#endif
+  }
+}
+
+// Two rows (TILE floats each; odd NULL: zeros) as pairs of rows in dst (TILE), which may be even.
+VEC_INLINE void tile_round_rows(float *dst, const float *even, const float *odd) {
+#pragma GCC unroll 8
+  for (int i = 0; i < TILE; i += VEC_WIDTH) {
+    vec_store(dst + i, tile_pair(vec_load(even + i), odd != NULL ? vec_load(odd + i) : vec_set(0)));
   }
 }
 

@@ -38,6 +38,13 @@ VEC_INLINE Vec vec_set(float x) {
   return x - (Vec){0};
 }
 
+// *p in every lane, whatever its 32 bits mean.
+VEC_INLINE Vec vec_repeat(const float *p) {
+  uint32_t bits;
+  memcpy(&bits, p, sizeof bits);
+  return (Vec)(bits - (VecBits){0});
+}
+
 VEC_INLINE Vec vec_load(const float *p) {
   Vec v;
   memcpy(&v, p, sizeof v);
