@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "descriptor.h"
+#include "ops.h"
 
 // ---------------------------------------------------------------------------------------------------
 // Tensors
@@ -146,7 +147,7 @@ enum { MLP_FACTOR = 4, MAX_LABELS = 1 << 16, MAX_TYPES = 1 << 16 };
 void bert_config_check(const BertConfig *config, const char *place, ZeroErrors *errors) {
   const DescriptorSize sizes[] = {
       {"layers L", config->num_layers, MODEL_MAX_LAYERS},
-      {"heads H", config->num_heads, MODEL_MAX_CHANNELS},
+      {"heads H", config->num_heads, OPS_MAX_HEADS},
       {"channels C", config->channels, MODEL_MAX_CHANNELS},
       {"positions T", config->max_positions, MODEL_MAX_POSITIONS},
       {"vocabulary V", config->vocab_size, MODEL_MAX_VOCAB},

@@ -13,14 +13,16 @@ static int is_compared(const Flag *flag, const char *const *own, size_t own_coun
   for (size_t i = 0; i < own_count; i++) {
     if (strcmp(flag->name, own[i]) == 0) return 0;
   }
-  return flag->kind == FLAG_INT || flag->kind == FLAG_FLOAT || (flag->kind == FLAG_STRING && flag->choices != NULL);
+  return flag->kind == FLAG_INT || flag->kind == FLAG_FLOAT || flag->kind == FLAG_STRING;
 }
 
-// As a number that is another one for another value; of a word: its place among the choices.
+// As a number that is another one for another value. Of a word: its place among the choices, -1 for none; of a name:
+// whether there is one, 1 or 0.
 static double value_of(const Flag *flag) {
   if (flag->kind == FLAG_INT) return (double)*(const int64_t *)flag->target;
   if (flag->kind == FLAG_FLOAT) return *(const double *)flag->target;
   const char *word = *(const char *const *)flag->target;
+  if (flag->choices == NULL) return word != NULL;
   return word == NULL ? -1.0 : (double)flags_choice(flag->choices, word);
 }
 
@@ -29,7 +31,7 @@ static const char *describe(const Flag *flag, double value, char text[TEXT]) {
     snprintf(text, TEXT, flag->kind == FLAG_INT ? "%.0f" : "%.10g", value);
     return text;
   }
-  if (value < 0.0) return "none";
+  if (flag->choices == NULL || value < 0.0) return value > 0.0 ? "one" : "none";
   const char *word = flag->choices;
   for (int i = (int)value; i > 0; i--) word += strcspn(word, "|") + 1;
   snprintf(text, TEXT, "%.*s", (int)strcspn(word, "|"), word);

@@ -14,7 +14,8 @@ extern "C" {
 
 // Collective, with one table on all ranks. Numbers and words from a list of choices have to be rank 0's, whether they
 // come from the command line, a file or the defaults; each that is not is an error with flag and both values. Names
-// of files and servers may be a rank's own, and so may the flags of these names (own_count).
+// of files and servers may be a rank's own, but either all ranks have one or none. The flags of these names
+// (own_count) may differ in any way.
 void flags_check_same(const Flag *flags, size_t count, const char *const *own, size_t own_count, ZeroComm *,
                       ZeroErrors *errors);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "descriptor.h"
+#include "ops.h"
 
 // ---------------------------------------------------------------------------------------------------
 // Tensors
@@ -76,7 +77,7 @@ size_t gpt2_largest_tensor(const GPT2Config *config) {
 void gpt2_config_check(const GPT2Config *config, const char *place, ZeroErrors *errors) {
   const DescriptorSize sizes[] = {
       {"layers L", config->num_layers, MODEL_MAX_LAYERS},
-      {"heads H", config->num_heads, MODEL_MAX_CHANNELS},
+      {"heads H", config->num_heads, OPS_MAX_HEADS},
       {"channels C", config->channels, MODEL_MAX_CHANNELS},
       {"positions T", config->max_seq_len, MODEL_MAX_POSITIONS},
       {"vocabulary V", config->vocab_size, MODEL_MAX_VOCAB},

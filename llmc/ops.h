@@ -48,7 +48,7 @@ typedef struct {
 
 // Every place that drops has a number of its own, its head in attention another one. Layer 0 is the embeddings' in
 // models that drop there.
-enum { OPS_SITES_PER_LAYER = 4, OPS_HEAD_BITS = 10 };
+enum { OPS_SITES_PER_LAYER = 4, OPS_HEAD_BITS = 10, OPS_MAX_HEADS = 1 << OPS_HEAD_BITS };
 static inline uint32_t ops_dropout_site(size_t layer, size_t which) {
   return (uint32_t)(layer * OPS_SITES_PER_LAYER + which) << OPS_HEAD_BITS;
 }

@@ -56,7 +56,7 @@ static void check_order_of_data(const char *path, const Progress *saved, const P
   } parts[] = {
       {"--seed", "use the same", saved->seed, run->seed},
       {"sequences a step", "use the same -b and -d", saved->sequences, run->sequences},
-      {"tokens a sequence", "use the same -t", saved->T, run->T},
+      {"tokens a sequence", "use the same -t", run->T > 0 ? saved->T : 0, run->T},
       {"sequences in the training data", "use the same -i", saved->windows, run->windows},
   };
   if (run->windows == 0) return; // nothing is trained

@@ -18,8 +18,8 @@ extern "C" {
 // What a checkpoint keeps of a run beside the engine's state. Plain data, without gaps.
 typedef struct {
   uint64_t step; // steps done
-  // The order of the data and where step `step` stands in it: tokens of a sequence, windows of the whole set,
-  // sequences of a step.
+  // The order of the data and where step `step` stands in it: sequences of a step, tokens of a window (0: the data
+  // are samples, whose order does not depend on it), windows or samples of the whole set.
   uint64_t seed, sequences, T, windows;
   uint64_t sample_state; // of the sampler's generator
   Outliers loss, norm;

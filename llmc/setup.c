@@ -27,7 +27,6 @@ void setup_parse(Setup *s, OptionsTrainer trainer, OptionsDevice device, int arg
   memset(s, 0, sizeof *s);
   options_init(&s->options, &s->table, trainer, device);
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
-  if (s->options.classifier_dropout < 0.0) s->options.classifier_dropout = s->options.dropout;
   ZeroStart start;
   const int by_hand = start_from_options(&s->options, &s->table, &start, errors);
   s->threads = launch_threads((int)s->options.threads, by_hand ? start_ranks_here(&start) : 1, argv);
@@ -151,7 +150,7 @@ static void settle_val(Setup *s, ZeroErrors *errors) {
   Options *o = &s->options;
   if (!options_given(&s->table, "-i") || options_given(&s->table, "-j")) return;
   if (o->val_every > 0) {
-    zero_errors_add(errors, "-j: not given; name the validation tokens that go with -i %s, or use -v 0", o->train);
+    zero_errors_add(errors, "-j: not given; name the validation data that goes with -i %s, or use -v 0", o->train);
   }
   o->val = NULL;
 }
@@ -269,25 +268,63 @@ void setup_make_output(const Setup *s) {
 
 // ---------------------------------------------------------------- the run
 
-// Flags, and what follows from files and the model.
+// The file's scheduler, or the flags'. s->steps is known.
+static void settle_schedule(Setup *s) {
+  const Options *o = &s->options;
+  if (schedule_from_file(&s->file, &s->table, o->lr, s->steps, &s->schedule)) return;
+  s->schedule.lr = o->lr;
+  s->schedule.warmup = (size_t)o->warmup;
+  s->schedule.total = s->steps;
+  s->schedule.final_fraction = o->final_fraction;
+  if (schedule_parse(o->schedule, &s->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
+}
+
+// Flags, and what follows from files, the configuration and the model.
 static void check_same_on_all_ranks(const Setup *s) {
-  static const char *const own[] = {"--threads", "-pn", "-pr", "-pg"};
-  enum { FIGURES = 5 };
-  static const char *const what[FIGURES] = {"steps", "training sequences", "validation sequences",
-                                            "sequences of a micro-batch", "tokens of a sequence"};
+  static const char *const own[] = {"--threads", "-pn", "-pr", "-pg", "-o"}; // -o: rank 0 alone writes there
+  const Schedule *schedule = &s->schedule;
+  const struct {
+    const char *what;
+    double value;
+  } figures[] = {
+      {"steps", (double)s->steps},
+      {"training sequences", (double)setup_train_sequences(s)},
+      {"validation sequences", (double)setup_val_sequences(s)},
+      {"sequences of a micro-batch", (double)s->B},
+      {"tokens of a sequence", (double)s->T},
+      {"as the number of its schedule", (double)schedule->kind},
+      {"as the highest learning rate", schedule->lr},
+      {"as the lowest learning rate", schedule->min_lr},
+      {"as the last fraction of the rate", schedule->final_fraction},
+      {"steps of warmup", (double)schedule->warmup},
+      {"steps of its schedule", (double)schedule->total},
+      {"as linear warmup", (double)schedule->linear_warmup},
+      {"as the rate of LRRangeTest", schedule->range.rate},
+      {"steps of an interval of LRRangeTest", (double)schedule->range.size},
+      {"as staircase of LRRangeTest", (double)schedule->range.staircase},
+      {"steps up of OneCycle", (double)schedule->cycle.first},
+      {"steps down of OneCycle", (double)schedule->cycle.second},
+      {"steps of decay of OneCycle", (double)schedule->cycle.decay_interval},
+      {"as the decay of OneCycle's rate", schedule->cycle.lr_decay},
+      {"as the decay of OneCycle's momentum", schedule->cycle.beta1_decay},
+      {"as cycled momentum of OneCycle", (double)schedule->cycle.momentum},
+      {"as the least momentum of OneCycle", schedule->cycle.min_beta1},
+      {"as the most momentum of OneCycle", schedule->cycle.max_beta1},
+  };
+  enum { FIGURES = sizeof figures / sizeof figures[0] };
   const size_t ranks = (size_t)s->comm->size;
-  const double mine[FIGURES] = {(double)s->steps, (double)setup_train_sequences(s), (double)setup_val_sequences(s),
-                                (double)s->B, (double)s->T};
+  double mine[FIGURES];
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
   size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
+  for (size_t i = 0; i < FIGURES; i++) mine[i] = figures[i].value;
   s->comm->control_gather(s->comm, mine, all, offsets);
   ZeroErrors errors = {NULL, 0};
   flags_check_same(s->table.flags, s->table.count, own, sizeof own / sizeof own[0], s->comm, &errors);
   for (size_t i = 0; i < FIGURES; i++) {
     if (mine[i] == all[i]) continue;
-    zero_errors_add(&errors, "rank %d has %.0f %s, rank 0 has %.0f; give all ranks the same flags and files",
-                    s->comm->rank, mine[i], what[i], all[i]);
+    zero_errors_add(&errors, "rank %d has %.10g %s, rank 0 has %.10g; give all ranks the same flags and files",
+                    s->comm->rank, mine[i], figures[i].what, all[i]);
   }
   zero_free(offsets);
   zero_free(all);
@@ -297,13 +334,8 @@ static void check_same_on_all_ranks(const Setup *s) {
 void setup_finish(Setup *s) {
   const Options *o = &s->options;
   s->steps = o->steps >= 0 ? (size_t)o->steps : setup_train_sequences(s) / s->sequences;
+  settle_schedule(s);
   check_same_on_all_ranks(s);
-  if (schedule_from_file(&s->file, &s->table, o->lr, s->steps, &s->schedule)) return;
-  s->schedule.lr = o->lr;
-  s->schedule.warmup = (size_t)o->warmup;
-  s->schedule.total = s->steps;
-  s->schedule.final_fraction = o->final_fraction;
-  if (schedule_parse(o->schedule, &s->schedule.kind) != 0) zero_fatal("schedule %s is not known", o->schedule);
 }
 
 static void print_verified(ShardsVerified v, size_t shards, const char *flag) {

@@ -66,7 +66,7 @@ static void begin_progress(Trainer *t) {
   t->progress.sample_state = sampler_seed;
   t->progress.seed = (uint64_t)s->options.seed;
   t->progress.sequences = s->sequences;
-  t->progress.T = s->T;
+  t->progress.T = s->train_samples ? 0 : s->T; // the order of samples does not depend on it
   t->progress.windows = setup_train_sequences(s);
   outliers_init(&t->progress.loss);
   outliers_init(&t->progress.norm);

@@ -48,8 +48,9 @@ fi
 # --bind-to none: the program places its own threads. --quiet: the program's own error lines say it all.
 # In the background, so that a signal to this script reaches mpirun. The first one asks the ranks to stop: USR1, which
 # mpirun hands on to them (train_gpt2 finishes its step, saves and exits with 0; a program that does not know it ends).
-# A second one ends them.
-mpirun --quiet --oversubscribe --bind-to none -np "$ranks" "$program" "$@" <&0 &
+# A second one ends them. In a session of its own: Ctrl-C on a terminal reaches all of its processes, and mpirun would end
+# the ranks at once, whatever they have not saved.
+setsid mpirun --quiet --oversubscribe --bind-to none -np "$ranks" "$program" "$@" <&0 &
 launcher=$!
 stopped=0
 stop() { # stop CODE

@@ -119,6 +119,8 @@ ZeroEngine *zero_initialize(const ZeroConfig *config, const ZeroUnit *units, int
   ZeroErrors errors = {0};
   zero_config_check(config, &errors);
   zero_errors_check(&errors, comm);
+  zero_check_same(config, units, num_units, comm, &errors);
+  zero_errors_check(&errors, comm);
 
   ZeroEngine *e = zero_malloc(sizeof *e, ZERO_MEM_OTHER);
   e->config = *config;

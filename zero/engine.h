@@ -79,6 +79,8 @@ struct ZeroEngine {
   double *all_sums;     // one per chunk of the model, rank by rank
 };
 
+// agree.c: collective. What this rank's units and configuration differ in from rank 0's becomes an error.
+void zero_check_same(const ZeroConfig *, const ZeroUnit *, int num_units, ZeroComm *, ZeroErrors *errors);
 // shards.c: the list of what is kept, after all units are allocated; and its release.
 void zero_shards_create(ZeroEngine *);
 void zero_shards_destroy(ZeroEngine *);

@@ -89,12 +89,20 @@ own_folders() {
   timeout 60 "$run" 2 ./per_rank "$train" "${flags[@]}" -b 1 -d 256 -y 1 > log 2>&1
   is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "other/step_00000016/state.zero"
 }
-own_data() {
-  printf '#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec "$@" -i val.bin; else exec "$@"; fi\n' > per_rank
+# own_flags MESSAGE FLAG VALUE: rank 1 alone has the flag; nothing is written.
+own_flags() {
+  printf '#!/bin/sh\nif [ "$OMPI_COMM_WORLD_RANK" = 1 ]; then exec "$@" %s %s; else exec "$@"; fi\n' "$2" "$3" > per_rank
   chmod +x per_rank
   timeout 60 "$run" 2 ./per_rank "$train" "${flags[@]}" -o none > log 2>&1
-  is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "training sequences, rank 0 has 93" &&
-    is "folder" "$(ls -d none 2> /dev/null)" ""
+  is "exit code" $? 1 && has "error" "$(grep '^error: ' log)" "$1" && is "folder" "$(ls -d none 2> /dev/null)" ""
+}
+own_configurations() {
+  printf '{}' > plain.json
+  printf '%s' "$2" > other.json
+  local words="${flags[*]}" flags
+  # shellcheck disable=SC2206 # words without spaces; a schedule by flags would come before the file's
+  flags=(${words/-u 3/} --config plain.json) # of a repeated flag the last one counts
+  own_flags "$1" --config other.json
 }
 
 # The accumulator is in a half type, the exchange in fp32: the fp32 sums beside it need memory of their own.
@@ -130,6 +138,28 @@ signal() { # signal NAME HOW
   kill -s "$1" $pid
   wait $pid
   code=$?
+  is "exit code, after $(tail -n 1 log)" $code 0 && has "output" "$(cat log)" "stopped by a signal after step" &&
+    is "checkpoints" "$(find parts -name state.zero | wc -l)" 1
+}
+
+# Ctrl-C on a terminal reaches every process there: the ranks still finish their step and save.
+terminal() {
+  local long_run=("${flags[@]}" -x 1000000 -v 0 --log-every 100000 -o parts -n 1000000) code pid
+  why="script not found (package bsdutils)" && command -v script > /dev/null || return 77
+  rm -rf parts log keys
+  mkfifo keys
+  # A shell ignores SIGINT for what it starts in the background, and so would all below it.
+  timeout 60 perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' script -qefc "'$run' 2 '$train' ${long_run[*]}" log < keys > /dev/null 2>&1 &
+  pid=$!
+  exec 9> keys
+  for _ in $(seq 100); do
+    grep -qs '^step ' log && break
+    sleep 0.1
+  done
+  printf '\003' >&9
+  wait $pid
+  code=$?
+  exec 9>&-
   is "exit code, after $(tail -n 1 log)" $code 0 && has "output" "$(cat log)" "stopped by a signal after step" &&
     is "checkpoints" "$(find parts -name state.zero | wc -l)" 1
 }
@@ -184,12 +214,21 @@ test_case "a checkpoint of another shape" other_shape
 test_case "a checkpoint of other data" other_data
 test_case "nothing left to do, and no checkpoint" nothing_left
 test_case "ranks with folders of their own" own_folders
-test_case "ranks with data of their own" own_data
+test_case "ranks with data of their own" own_flags "training sequences, rank 0 has 93" -i val.bin
+test_case "--export of one rank" own_flags "--export: rank 1 has one, rank 0 has none" --export exported
+test_case "-j of one rank" own_flags "validation sequences, rank 0 has" -j train.bin
+test_case "ranks with models of their own" own_flags "rank 1 differs from rank 0 in units of the model" -e L=3,H=2,C=64,T=32,V=80
+test_case "ranks with vocabularies of their own" own_flags "rank 1 differs from rank 0 in the shapes of the model" -e L=2,H=2,C=64,T=32,V=200
+test_case "ranks with configurations of their own" own_configurations "rank 1 differs from rank 0 in communication_data_type" \
+  '{"communication_data_type": "bf16"}'
+test_case "ranks with schedulers of their own" own_configurations "as the highest learning rate" \
+  '{"scheduler": {"type": "WarmupLR", "params": {"warmup_max_lr": 0.5}}}'
 test_case "grad_accum_dtype bf16, exchange in fp32" half_accumulator
 test_case "model.bin of a checkpoint" model_file
 test_case "SIGTERM, one rank" signal TERM alone
 test_case "SIGINT, one rank" signal INT alone
 test_case "SIGTERM, two ranks" signal TERM ranks
+test_case "Ctrl-C on a terminal, two ranks" terminal
 test_case "one batch again and again" overfit
 test_case "--config: the article's file" config_file
 test_case "--config: fp16 with overflow" fp16_file
