@@ -104,8 +104,13 @@ bert_embeddings: $(BUILD)/dev/reference/bert_embeddings.o $(LLMC_OBJS) $(ZERO_OB
 # dev/bench/bench.py: speed against the machine's limits and against rivals. BENCH names parts of it, BENCH_FLAGS is more.
 BENCH ?=
 BENCH_FLAGS ?=
-bench: train_gpt2 $(BENCH_PROGRAMS)
+bench: train_gpt2 $(BENCH_PROGRAMS) $(BUILD)/bench_times
 	@python3 dev/bench/bench.py --build $(BUILD) $(if $(BENCH),--only $(BENCH)) $(BENCH_FLAGS)
+# train_gpt2 with a clock around the calls that this file names.
+TIMED = $(shell sed -nE 's/.*__real_([a-z_]+)\W.*/\1/p; s/^WRAP\W[A-Z_]+, ([a-z_]+),.*/\1/p' dev/bench/times.c | sort -u)
+$(BUILD)/bench_times: $(BUILD)/dev/bench/times.o $(BUILD)/train_gpt2.o $(LLMC_OBJS) $(ZERO_OBJS)
+	@echo 'link $@'
+	$(QUIET)$(CC) $^ -o $@ $(TIMED:%=-Wl,--wrap=%) $(LDLIBS)
 $(BENCH_PROGRAMS): $(BUILD)/bench_%: $(BUILD)/dev/bench/%.o $(LLMC_OBJS) $(ZERO_OBJS)
 	@echo 'link $@'
 	$(QUIET)$(CC) $^ -o $@ $(LDLIBS)

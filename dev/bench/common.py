@@ -76,6 +76,8 @@ class Settings:
     main: Model = D12
     main_shapes: tuple = ((4, 256), (1, 1024))  # B, T
     main_accumulation: int = 4
+    times_shape: tuple = (1, 1024)
+    times_steps: int = 1
     llmc_shape: tuple = (4, 64)
     llmc_steps: int = 4
     demo: Model = DEMO
@@ -108,6 +110,7 @@ QUICK = Settings(
     main=TINY,
     main_shapes=((2, 32),),
     main_accumulation=2,
+    times_shape=(2, 32),
     llmc_steps=1,
     demo_steps=4,
     ranks_shape=(1, 64),

@@ -179,6 +179,33 @@ def d12(bench):
     workload(bench, "d12", s.main, s.main_shapes, TYPES, s.main_accumulation, s.steps)
 
 
+def times(bench):
+    """where the time of a step goes"""
+    s = bench.settings
+    batch, length = s.times_shape
+    program = bench.program("bench_times")
+    for dtype in TYPES:
+        flags = ["-e", s.main.descriptor, "-i", bench.tokens(s.main), "-b", batch, "-t", length]
+        flags += ["-d", batch * length * s.main_accumulation, "--dtype", dtype, "-x", s.times_steps + 1]
+        command = [program, "--threads", bench.threads, "-v", "0", "-s", "0", *flags]
+        found = {}
+        for _ in range(s.rounds):
+            output = call([str(word) for word in command])
+            for line in output.splitlines():
+                if line.startswith("part "):
+                    _, name, _, ms = line.split()
+                    found.setdefault(name, []).append(float(ms))
+        step = found.pop("step", None)
+        if step is None or not found:
+            raise UserError(f"bench_times printed no parts of a step: {output[-500:]}")
+        found["other"] = [whole - sum(values) for whole, *values in zip(step, *found.values())]
+        what = f"{s.main.name}, {dtype}, B {batch} T {length} x {s.main_accumulation}"
+        bench.results.add("times", f"{what}: step", OURS, "ms", step)
+        for name, values in sorted(found.items(), key=lambda item: -statistics.median(item[1])):
+            share = 100.0 * statistics.median(values) / statistics.median(step)
+            bench.results.add("times", f"{what}: {name}", OURS, "ms", values, percent_of_step=share)
+
+
 def llmc(bench):
     """llm.c's own workload: B 4, T 64, AdamW every step"""
     s = bench.settings
@@ -391,4 +418,4 @@ def activations(bench):
         bench.results.add("growth", what, OURS, "MiB", [mib], predicted=line, above=(mib - line) / mib)
 
 
-PARTS = {part.__name__: part for part in (gemm, copy, d12, llmc, demo, ranks, collectives, growth)}
+PARTS = {part.__name__: part for part in (gemm, copy, d12, times, llmc, demo, ranks, collectives, growth)}

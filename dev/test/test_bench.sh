@@ -50,9 +50,9 @@ every_part() {
   bench --quick --python none --rival rival.sh --record --history history.csv > log 2>&1 ||
     { why="bench.py failed: $(tail -n 5 log)" && return 1; }
   has "output" "$(cat log)" "without PyTorch: not wanted" || return 1
-  holds '{r["part"] for r in bench["results"]} == set("gemm copy d12 llmc demo ranks collectives growth".split())' &&
+  holds '{r["part"] for r in bench["results"]} == set("gemm copy d12 times llmc demo ranks collectives growth".split())' &&
     holds 'all(r["value"] > 0 and len(r["rounds"]) > 0 for r in bench["results"])' &&
-    holds 'len(bench["results"]) == 38 and bench["quick"] and bench["cores"] >= 1 and bench["cpu"] and bench["commit"]'
+    holds 'len(bench["results"]) == 66 and bench["quick"] and bench["cores"] >= 1 and bench["cpu"] and bench["commit"]'
 }
 
 # Tokens/s, FLOPs and peak give the share; it is what the trainer prints, as far as both took the same peak.
