@@ -41,6 +41,12 @@ static int predicts_masked(const Run *r) {
   return r->config.num_labels == 0;
 }
 
+static BertBatchShape batch_shape(const Run *r) {
+  const Setup *s = &r->trainer.setup;
+  const BertBatchShape shape = {s->B, s->T, (int)s->options.packed, predicts_masked(r), s->options.mask_probability};
+  return shape;
+}
+
 // ----------------------------------------------------------------------------
 // A training step
 
@@ -255,6 +261,29 @@ static void settle_labels(Run *r, ZeroErrors *errors) {
                   s->options.model);
 }
 
+// Do rows and token types of the batches fit the program and the model?
+static void check_batches(const Run *r, ZeroErrors *errors) {
+  const Setup *s = &r->trainer.setup;
+  const Options *o = &s->options;
+  const struct {
+    const char *flag, *path;
+    const SampleLoader *loader;
+  } splits[] = {{"-i", o->train, s->train_samples}, {"-j", o->val, s->val_samples}};
+  const BertBatchShape shape = batch_shape(r);
+  if (!bert_batch_fits(&shape)) {
+    zero_errors_add(errors, "-b: %zu samples of %zu tokens are more rows than can be numbered; give a smaller -b",
+                    s->B, s->T);
+  }
+  for (size_t i = 0; i < sizeof splits / sizeof splits[0] && r->config.type_vocab < 2; i++) {
+    if (!splits[i].loader || !sample_loader_info(splits[i].loader).two_texts) continue;
+    zero_errors_add(
+        errors,
+        "%s %s: has samples of two texts, but -e %s knows one type of token (type_vocab_size); give samples "
+        "of one text, or another model",
+        splits[i].flag, splits[i].path, o->model);
+  }
+}
+
 static void check_run(void *run, ZeroErrors *errors) {
   Run *r = (Run *)run;
   Setup *s = &r->trainer.setup;
@@ -275,6 +304,7 @@ static void check_run(void *run, ZeroErrors *errors) {
     r->config.nsp = (int)o->nsp;
     if (r->weights) bert_weights_choose(r->weights, &r->config, errors);
     settle_dropout(r, r->weights ? bert_weights_about(r->weights) : NULL);
+    check_batches(r, errors);
     find_texts(r, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
@@ -354,7 +384,7 @@ static void create_run(void *run) {
   Trainer *t = &r->trainer;
   const Setup *s = &t->setup;
   const Options *o = &s->options;
-  const BertBatchShape shape = {s->B, s->T, (int)o->packed, predicts_masked(r), o->mask_probability};
+  const BertBatchShape shape = batch_shape(r);
   const BertDropout dropout = {(float)o->dropout, (float)o->attention_dropout, (float)o->classifier_dropout,
                                (uint64_t)o->seed};
   if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
