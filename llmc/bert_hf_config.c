@@ -78,6 +78,10 @@ static BertLines read_labels(const HFConfig *s) {
     hf_config_refuse(s, "id2label", object, "give an object with a name for each number");
     return labels;
   }
+  if ((size_t)cJSON_GetArraySize(object) > SAMPLES_MAX_LABELS) {
+    hf_config_refuse(s, "id2label", object, "this program has at most 65536 labels");
+    return labels;
+  }
   const size_t count = (size_t)cJSON_GetArraySize(object), given = hf_config_size_or(s, "num_labels", count);
   if (given != count) {
     if (given > 0)
