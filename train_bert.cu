@@ -209,7 +209,7 @@ static size_t checkpoint_bytes(const Run *r) {
   return bert_num_parameters(&r->config) * (state + zero_type_size(r->trainer.setup.zero.type));
 }
 
-// Dropout as the flags say, else as the folder does.
+// Dropout as the flags say, else as the folder does; before the classifier as elsewhere where neither says.
 static void settle_dropout(Run *r, const BertAbout *folder) {
   Setup *s = &r->trainer.setup;
   Options *o = &s->options;
@@ -217,9 +217,11 @@ static void settle_dropout(Run *r, const BertAbout *folder) {
   if (folder) {
     if (!options_given(&s->table, "--dropout")) o->dropout = folder->dropout.hidden;
     if (!options_given(&s->table, "--attention-dropout")) o->attention_dropout = folder->dropout.attention;
-    if (!classifier) o->classifier_dropout = folder->dropout.classifier;
   }
-  if (!folder && !classifier) o->classifier_dropout = o->dropout;
+  if (!classifier) {
+    const double rate = folder ? folder->dropout.classifier : BERT_DROPOUT_AS_HIDDEN;
+    o->classifier_dropout = rate < 0.0 ? o->dropout : rate;
+  }
   r->about.dropout.hidden = o->dropout;
   r->about.dropout.attention = o->attention_dropout;
   r->about.dropout.classifier = o->classifier_dropout;

@@ -22,8 +22,10 @@ extern "C" {
 // Probabilities of dropout: of hidden states (after embeddings, attention's projection and the MLP), of attention's
 // weights, and before the classifier.
 typedef struct {
-  double hidden, attention, classifier;
+  double hidden, attention;
+  double classifier; // below 0 in a folder that leaves it open (null): whatever `hidden` becomes
 } BertDropoutRates;
+#define BERT_DROPOUT_AS_HIDDEN (-1.0)
 
 // What a folder says besides the shape and the weights.
 typedef struct {

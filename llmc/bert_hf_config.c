@@ -124,7 +124,7 @@ int bert_hf_config(const char *folder, BertConfig *config, BertAbout *about, Zer
     check_mathematics(&s);
     about->dropout.hidden = hf_config_rate(&s, "hidden_dropout_prob", DEFAULT_DROPOUT);
     about->dropout.attention = hf_config_rate(&s, "attention_probs_dropout_prob", DEFAULT_DROPOUT);
-    about->dropout.classifier = hf_config_rate(&s, "classifier_dropout", about->dropout.hidden);
+    about->dropout.classifier = hf_config_rate(&s, "classifier_dropout", BERT_DROPOUT_AS_HIDDEN);
     if (hf_config_has_architecture(&s, CLASSIFICATION)) {
       about->labels = read_labels(&s);
       if (about->labels.count > 0) check_problem(&s, about->labels.count);

@@ -84,7 +84,7 @@ static void check_model(const BertConfig *expected) {
   assert_int_equal(compared, bert_num_parameters(expected));
   const BertAbout *about = bert_weights_about(weights);
   assert_true(about->dropout.hidden == 0.25 && about->dropout.attention == 0.5);
-  assert_true(about->dropout.classifier == (expected->num_labels > 0 ? 0.125 : 0.25));
+  assert_true(about->dropout.classifier == (expected->num_labels > 0 ? 0.125 : BERT_DROPOUT_AS_HIDDEN));
   bert_weights_close(weights);
 }
 

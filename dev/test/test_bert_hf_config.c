@@ -237,8 +237,11 @@ static void test_dropout(void **state) {
     const char *text;
     BertDropoutRates expected;
   } cases[] = {
-      {"{\"model_type\": \"bert\", " SIZES "}", {0.1, 0.1, 0.1}}, // transformers' defaults
-      {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0.25}", {0.25, 0.1, 0.25}},
+      // transformers' defaults; the classifier's is settled with the flags
+      {"{\"model_type\": \"bert\", " SIZES "}", {0.1, 0.1, BERT_DROPOUT_AS_HIDDEN}},
+      {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0.25, \"classifier_dropout\": null}",
+       {0.25, 0.1, BERT_DROPOUT_AS_HIDDEN}},
+      {"{\"model_type\": \"bert\", " SIZES ", \"classifier_dropout\": 0}", {0.1, 0.1, 0.0}},
       {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0, \"attention_probs_dropout_prob\": 0.5,"
        " \"classifier_dropout\": 0.75}",
        {0.0, 0.5, 0.75}},
