@@ -28,6 +28,7 @@ typedef struct {
   BertBatches *train, *val;
   BertLoss *losses; // (micro_steps) of this rank's micro-batches
   double *figures;  // (FIGURES, micro_steps) of the same
+  int no_targets;   // a step without any masked token was said
 } Run;
 
 // What is known of a micro-batch, summed over all ranks in global order.
@@ -76,13 +77,26 @@ static void note_loss(double *values, size_t n, size_t k, BertLoss loss) {
   values[LABEL_LOSS * n + k] = loss.labels;
 }
 
+// Of nothing: 0.
+static double mean(double sum, double count) {
+  return count > 0.0 ? sum / count : 0.0;
+}
+
 // The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of
 // all ranks.
 static double mean_loss(const Run *r, const double *sums) {
   double loss = 0.0;
-  if (predicts_masked(r)) loss += sums[MASKED_LOSS] / sums[TARGETS];
-  if (!predicts_masked(r) || r->config.nsp) loss += sums[LABEL_LOSS] / sums[SAMPLES];
+  if (predicts_masked(r)) loss += mean(sums[MASKED_LOSS], sums[TARGETS]);
+  if (!predicts_masked(r) || r->config.nsp) loss += mean(sums[LABEL_LOSS], sums[SAMPLES]);
   return loss;
+}
+
+// Texts of special tokens alone have nothing that could be masked. Said once, however many steps there are.
+static void note_no_targets(Run *r, size_t step) {
+  if (main_rank(r) && !r->no_targets) {
+    printf("note: no sample of step %zu has a token that can be masked: it counts as a masked loss of 0\n", step + 1);
+  }
+  r->no_targets = 1;
 }
 
 // micro_steps micro-batches of every rank. Global micro-batch k * ranks + rank takes its samples from the step's
@@ -111,6 +125,7 @@ static TrainerWork forward_backward(void *run, size_t step) {
   for (size_t k = 0; k < n; k++) note_loss(r->figures, n, k, r->losses[k]);
   double sums[FIGURES];
   zero_sums_ordered(r->model.engine, r->figures, FIGURES, (int)n, sums);
+  if (predicts_masked(r) && counts.targets == 0) note_no_targets(r, step);
   TrainerWork work;
   work.loss = mean_loss(r, sums);
   work.tokens = sums[TOKENS];
@@ -182,9 +197,11 @@ static void validate(void *run, size_t step) {
   if (main_rank(r)) {
     const double percent = 100.0;
     printf("val loss %.6f", loss);
-    if (predicts_masked(r)) {
+    if (predicts_masked(r) && sums[TARGETS] > 0.0) {
       printf(" | masked right %.2f %% | perplexity %.2f", percent * sums[MASKED_RIGHT] / sums[TARGETS],
              metrics_perplexity(sums[MASKED_LOSS] / sums[TARGETS]));
+    } else if (predicts_masked(r)) {
+      printf(" | no token that can be masked");
     }
     if (labels) print_labels(r, predictions, samples);
     printf(" | %zu samples\n", samples);
