@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "llmc/bert_export.h"
+#include "llmc/bert_find_texts.h"
 #include "llmc/bert_model.h"
 #include "llmc/bert_weights.h"
 #include "llmc/metrics.h"
@@ -24,7 +25,7 @@ typedef struct {
   Bert model;
   BertWeights *weights; // of the folder that -e names, until the engine has them; else NULL
   BertAbout about;      // dropout and names of the classes, for the folder that is written
-  char *vocab;          // path of the tokenizer's vocabulary, or NULL
+  BertVocab vocab;      // the tokenizer's, for the same; without words: there is none
   BertBatches *train, *val;
   BertLoss *losses; // (micro_steps) of this rank's micro-batches
   double *figures;  // (FIGURES, micro_steps) of the same
@@ -40,6 +41,10 @@ static int main_rank(const Run *r) {
 
 static int predicts_masked(const Run *r) {
   return r->config.num_labels == 0;
+}
+
+static const BertVocab *vocabulary(const Run *r) {
+  return r->vocab.words.count > 0 ? &r->vocab : NULL;
 }
 
 static BertBatchShape batch_shape(const Run *r) {
@@ -244,31 +249,6 @@ static void settle_dropout(Run *r, const BertAbout *folder) {
   r->about.dropout.classifier = o->classifier_dropout;
 }
 
-// What goes along with the model: the tokenizer's vocabulary, beside the samples or in the folder, and class names.
-static void find_texts(Run *r, ZeroErrors *errors) {
-  const BertWeights *weights = r->weights;
-  const Options *o = &r->trainer.setup.options;
-  const char *samples = o->train ? o->train : o->val;
-  r->vocab = samples ? bert_text_beside(samples, ".vocab.txt") : NULL;
-  const char *folders = weights ? bert_weights_vocab(weights) : NULL;
-  if (!r->vocab && folders) { // the weights are closed once they are loaded
-    r->vocab = (char *)zero_malloc(strlen(folders) + 1, ZERO_MEM_OTHER);
-    memcpy(r->vocab, folders, strlen(folders) + 1);
-  }
-  if (r->config.num_labels < 2) return;
-  char *labels = samples ? bert_text_beside(samples, ".labels.txt") : NULL;
-  if (labels) {
-    bert_lines_read(labels, "-i", &r->about.labels, errors);
-    zero_free(labels);
-  } else if (weights && bert_weights_about(weights)->labels.count == r->config.num_labels) {
-    r->about.labels = bert_lines_copy(&bert_weights_about(weights)->labels);
-  }
-  if (r->about.labels.count > 0 && r->about.labels.count != r->config.num_labels) {
-    zero_errors_add(errors, "-i: the file of labels beside %s names %zu classes, the samples have %zu", samples,
-                    r->about.labels.count, r->config.num_labels);
-  }
-}
-
 // How many classes: as the samples have them or, where none are read, as the folder names them.
 static void settle_labels(Run *r, ZeroErrors *errors) {
   const Setup *s = &r->trainer.setup;
@@ -303,6 +283,13 @@ static void check_batches(const Run *r, ZeroErrors *errors) {
   }
 }
 
+static void find_texts(Run *r, ZeroErrors *errors) {
+  const Setup *s = &r->trainer.setup;
+  const BertSources sources = {s->train_samples, s->val_samples, r->weights};
+  bert_find_vocab(&sources, &r->config, &r->vocab, errors);
+  bert_find_labels(&sources, &r->config, &r->about.labels, errors);
+}
+
 static void check_run(void *run, ZeroErrors *errors) {
   Run *r = (Run *)run;
   Setup *s = &r->trainer.setup;
@@ -327,13 +314,7 @@ static void check_run(void *run, ZeroErrors *errors) {
     find_texts(r, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
-  if (errors->count > 0) return;
-  if (o->export_to) {
-    bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
-  } else if (r->vocab && o->checkpoint_every > 0) { // every checkpoint has it
-    BertVocab vocab;
-    if (bert_vocab_read(r->vocab, "vocabulary", r->config.vocab_size, &vocab, errors) == 0) bert_vocab_free(&vocab);
-  }
+  if (errors->count == 0 && o->export_to) bert_export_check(o->export_to, errors);
 }
 
 static void print_run(const void *run) {
@@ -362,6 +343,11 @@ static void print_run(const void *run) {
   for (int kind = 0; r->weights && kind < BERT_NUM_NOTES; kind++) {
     if (*bert_weights_note(r->weights, (BertNote)kind, note)) printf("note: -e %s: %s\n", s->options.model, note);
   }
+  if (!vocabulary(r) && (s->options.checkpoint_every > 0 || s->options.export_to)) {
+    printf("note: no vocabulary, neither PREFIX" BERT_BESIDE_VOCAB " beside PREFIX_train.bin nor " BERT_VOCAB_FILE
+           " in -e %s: what is written has no " BERT_VOCAB_FILE "\n",
+           s->options.model);
+  }
   fflush(stdout);
 }
 
@@ -385,14 +371,15 @@ static void read_for_file(void *ctx, BertTensor t, size_t layer, float *out) {
 // A checkpoint has what an export has: transformers loads its folder, and so does -e.
 static int write_checkpoint(void *run, const char *folder, char *problem, size_t problem_bytes) {
   Run *r = (Run *)run;
-  return bert_hf_write(folder, "", &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model, problem,
-                       problem_bytes);
+  const BertHFResult result = bert_hf_write(folder, "", &r->config, &r->about, vocabulary(r), r->model.type,
+                                            read_for_file, &r->model, problem, problem_bytes);
+  return result == BERT_HF_WRITTEN ? 0 : -1;
 }
 
 static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
   Run *r = (Run *)run;
-  return bert_export(path, main_rank(r), &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model,
-                     problem, problem_bytes);
+  return bert_export(path, main_rank(r), &r->config, &r->about, vocabulary(r), r->model.type, read_for_file,
+                     &r->model, problem, problem_bytes);
 }
 
 // ----------------------------------------------------------------------------
@@ -437,7 +424,7 @@ static void end_run(void *run) {
   bert_batches_free(r->train);
   bert_batches_free(r->val);
   bert_lines_free(&r->about.labels);
-  zero_free(r->vocab);
+  bert_vocab_free(&r->vocab);
   zero_free(r->figures);
   zero_free(r->losses);
 }

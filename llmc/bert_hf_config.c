@@ -70,7 +70,7 @@ static BertLines read_labels(const HFConfig *s) {
   BertLines labels = {0};
   if (object == NULL) {
     const size_t count = hf_config_size_or(s, "num_labels", DEFAULT_LABELS);
-    if (count <= SAMPLES_MAX_LABELS) return bert_lines_number("LABEL_", count);
+    if (count <= SAMPLES_MAX_LABELS) return bert_lines_number(BERT_LABEL_PREFIX, count);
     hf_config_refuse(s, "num_labels", hf_config_get(s, "num_labels"), "this program has at most 65536");
     return labels;
   }
@@ -136,10 +136,6 @@ int bert_hf_config(const char *folder, BertConfig *config, BertAbout *about, Zer
   if (errors->count == problems) return 0;
   bert_about_free(about);
   return -1;
-}
-
-BertAbout bert_about_copy(const BertAbout *about) {
-  return (BertAbout){about->dropout, bert_lines_copy(&about->labels)};
 }
 
 void bert_about_free(BertAbout *about) {

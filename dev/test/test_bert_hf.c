@@ -475,6 +475,7 @@ static void test_weights(void **state) {
   check_write(vocab, "a\n", 2);
   weights = bert_weights_open(dir, &config, &errors);
   assert_string_equal(bert_weights_vocab(weights), vocab);
+  assert_string_equal(bert_weights_folder(weights), dir);
   bert_weights_close(weights);
   bert_weights_close(NULL);
 
