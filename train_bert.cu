@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "llmc/bert_export.h"
+#include "llmc/bert_find_texts.h"
 #include "llmc/bert_model.h"
 #include "llmc/bert_weights.h"
 #include "llmc/metrics.h"
@@ -24,10 +25,11 @@ typedef struct {
   Bert model;
   BertWeights *weights; // of the folder that -e names, until the engine has them; else NULL
   BertAbout about;      // dropout and names of the classes, for the folder that is written
-  char *vocab;          // path of the tokenizer's vocabulary, or NULL
+  BertVocab vocab;      // the tokenizer's, for the same; without words: there is none
   BertBatches *train, *val;
   BertLoss *losses; // (micro_steps) of this rank's micro-batches
   double *figures;  // (FIGURES, micro_steps) of the same
+  int no_targets;   // a step without any masked token was said
 } Run;
 
 // What is known of a micro-batch, summed over all ranks in global order.
@@ -39,6 +41,16 @@ static int main_rank(const Run *r) {
 
 static int predicts_masked(const Run *r) {
   return r->config.num_labels == 0;
+}
+
+static const BertVocab *vocabulary(const Run *r) {
+  return r->vocab.words.count > 0 ? &r->vocab : NULL;
+}
+
+static BertBatchShape batch_shape(const Run *r) {
+  const Setup *s = &r->trainer.setup;
+  const BertBatchShape shape = {s->B, s->T, (int)s->options.packed, predicts_masked(r), s->options.mask_probability};
+  return shape;
 }
 
 // ----------------------------------------------------------------------------
@@ -70,13 +82,26 @@ static void note_loss(double *values, size_t n, size_t k, BertLoss loss) {
   values[LABEL_LOSS * n + k] = loss.labels;
 }
 
+// Of nothing: 0.
+static double mean(double sum, double count) {
+  return count > 0.0 ? sum / count : 0.0;
+}
+
 // The mean over the masked tokens plus, where labels are predicted, the mean over the samples. sums: (FIGURES), of
 // all ranks.
 static double mean_loss(const Run *r, const double *sums) {
   double loss = 0.0;
-  if (predicts_masked(r)) loss += sums[MASKED_LOSS] / sums[TARGETS];
-  if (!predicts_masked(r) || r->config.nsp) loss += sums[LABEL_LOSS] / sums[SAMPLES];
+  if (predicts_masked(r)) loss += mean(sums[MASKED_LOSS], sums[TARGETS]);
+  if (!predicts_masked(r) || r->config.nsp) loss += mean(sums[LABEL_LOSS], sums[SAMPLES]);
   return loss;
+}
+
+// Texts of special tokens alone have nothing that could be masked. Said once, however many steps there are.
+static void note_no_targets(Run *r, size_t step) {
+  if (main_rank(r) && !r->no_targets) {
+    printf("note: no sample of step %zu has a token that can be masked: it counts as a masked loss of 0\n", step + 1);
+  }
+  r->no_targets = 1;
 }
 
 // micro_steps micro-batches of every rank. Global micro-batch k * ranks + rank takes its samples from the step's
@@ -105,6 +130,7 @@ static TrainerWork forward_backward(void *run, size_t step) {
   for (size_t k = 0; k < n; k++) note_loss(r->figures, n, k, r->losses[k]);
   double sums[FIGURES];
   zero_sums_ordered(r->model.engine, r->figures, FIGURES, (int)n, sums);
+  if (predicts_masked(r) && counts.targets == 0) note_no_targets(r, step);
   TrainerWork work;
   work.loss = mean_loss(r, sums);
   work.tokens = sums[TOKENS];
@@ -176,9 +202,11 @@ static void validate(void *run, size_t step) {
   if (main_rank(r)) {
     const double percent = 100.0;
     printf("val loss %.6f", loss);
-    if (predicts_masked(r)) {
+    if (predicts_masked(r) && sums[TARGETS] > 0.0) {
       printf(" | masked right %.2f %% | perplexity %.2f", percent * sums[MASKED_RIGHT] / sums[TARGETS],
              metrics_perplexity(sums[MASKED_LOSS] / sums[TARGETS]));
+    } else if (predicts_masked(r)) {
+      printf(" | no token that can be masked");
     }
     if (labels) print_labels(r, predictions, samples);
     printf(" | %zu samples\n", samples);
@@ -203,7 +231,7 @@ static size_t checkpoint_bytes(const Run *r) {
   return bert_num_parameters(&r->config) * (state + zero_type_size(r->trainer.setup.zero.type));
 }
 
-// Dropout as the flags say, else as the folder does.
+// Dropout as the flags say, else as the folder does; before the classifier as elsewhere where neither says.
 static void settle_dropout(Run *r, const BertAbout *folder) {
   Setup *s = &r->trainer.setup;
   Options *o = &s->options;
@@ -211,37 +239,14 @@ static void settle_dropout(Run *r, const BertAbout *folder) {
   if (folder) {
     if (!options_given(&s->table, "--dropout")) o->dropout = folder->dropout.hidden;
     if (!options_given(&s->table, "--attention-dropout")) o->attention_dropout = folder->dropout.attention;
-    if (!classifier) o->classifier_dropout = folder->dropout.classifier;
   }
-  if (!folder && !classifier) o->classifier_dropout = o->dropout;
+  if (!classifier) {
+    const double rate = folder ? folder->dropout.classifier : BERT_DROPOUT_AS_HIDDEN;
+    o->classifier_dropout = rate < 0.0 ? o->dropout : rate;
+  }
   r->about.dropout.hidden = o->dropout;
   r->about.dropout.attention = o->attention_dropout;
   r->about.dropout.classifier = o->classifier_dropout;
-}
-
-// What goes along with the model: the tokenizer's vocabulary, beside the samples or in the folder, and class names.
-static void find_texts(Run *r, ZeroErrors *errors) {
-  const BertWeights *weights = r->weights;
-  const Options *o = &r->trainer.setup.options;
-  const char *samples = o->train ? o->train : o->val;
-  r->vocab = samples ? bert_text_beside(samples, ".vocab.txt") : NULL;
-  const char *folders = weights ? bert_weights_vocab(weights) : NULL;
-  if (!r->vocab && folders) { // the weights are closed once they are loaded
-    r->vocab = (char *)zero_malloc(strlen(folders) + 1, ZERO_MEM_OTHER);
-    memcpy(r->vocab, folders, strlen(folders) + 1);
-  }
-  if (r->config.num_labels < 2) return;
-  char *labels = samples ? bert_text_beside(samples, ".labels.txt") : NULL;
-  if (labels) {
-    bert_lines_read(labels, "-i", &r->about.labels, errors);
-    zero_free(labels);
-  } else if (weights && bert_weights_about(weights)->labels.count == r->config.num_labels) {
-    r->about.labels = bert_lines_copy(&bert_weights_about(weights)->labels);
-  }
-  if (r->about.labels.count > 0 && r->about.labels.count != r->config.num_labels) {
-    zero_errors_add(errors, "-i: the file of labels beside %s names %zu classes, the samples have %zu", samples,
-                    r->about.labels.count, r->config.num_labels);
-  }
 }
 
 // How many classes: as the samples have them or, where none are read, as the folder names them.
@@ -253,6 +258,36 @@ static void settle_labels(Run *r, ZeroErrors *errors) {
   if (r->config.num_labels > 0) return;
   zero_errors_add(errors, "--task classify: neither samples nor -e %s say how many classes there are; give -i or -j",
                   s->options.model);
+}
+
+// Do rows and token types of the batches fit the program and the model?
+static void check_batches(const Run *r, ZeroErrors *errors) {
+  const Setup *s = &r->trainer.setup;
+  const Options *o = &s->options;
+  const struct {
+    const char *flag, *path;
+    const SampleLoader *loader;
+  } splits[] = {{"-i", o->train, s->train_samples}, {"-j", o->val, s->val_samples}};
+  const BertBatchShape shape = batch_shape(r);
+  if (!bert_batch_fits(&shape)) {
+    zero_errors_add(errors, "-b: %zu samples of %zu tokens are more rows than can be numbered; give a smaller -b",
+                    s->B, s->T);
+  }
+  for (size_t i = 0; i < sizeof splits / sizeof splits[0] && r->config.type_vocab < 2; i++) {
+    if (!splits[i].loader || !sample_loader_info(splits[i].loader).two_texts) continue;
+    zero_errors_add(
+        errors,
+        "%s %s: has samples of two texts, but -e %s knows one type of token (type_vocab_size); give samples "
+        "of one text, or another model",
+        splits[i].flag, splits[i].path, o->model);
+  }
+}
+
+static void find_texts(Run *r, ZeroErrors *errors) {
+  const Setup *s = &r->trainer.setup;
+  const BertSources sources = {s->train_samples, s->val_samples, r->weights};
+  bert_find_vocab(&sources, &r->config, &r->vocab, errors);
+  bert_find_labels(&sources, &r->config, &r->about.labels, errors);
 }
 
 static void check_run(void *run, ZeroErrors *errors) {
@@ -275,16 +310,11 @@ static void check_run(void *run, ZeroErrors *errors) {
     r->config.nsp = (int)o->nsp;
     if (r->weights) bert_weights_choose(r->weights, &r->config, errors);
     settle_dropout(r, r->weights ? bert_weights_about(r->weights) : NULL);
+    check_batches(r, errors);
     find_texts(r, errors);
   }
   setup_check_output(s, model_errors == 0 ? checkpoint_bytes(r) : 0, errors);
-  if (errors->count > 0) return;
-  if (o->export_to) {
-    bert_export_check(o->export_to, r->vocab, r->config.vocab_size, errors);
-  } else if (r->vocab && o->checkpoint_every > 0) { // every checkpoint has it
-    BertVocab vocab;
-    if (bert_vocab_read(r->vocab, "vocabulary", r->config.vocab_size, &vocab, errors) == 0) bert_vocab_free(&vocab);
-  }
+  if (errors->count == 0 && o->export_to) bert_export_check(o->export_to, errors);
 }
 
 static void print_run(const void *run) {
@@ -313,6 +343,11 @@ static void print_run(const void *run) {
   for (int kind = 0; r->weights && kind < BERT_NUM_NOTES; kind++) {
     if (*bert_weights_note(r->weights, (BertNote)kind, note)) printf("note: -e %s: %s\n", s->options.model, note);
   }
+  if (!vocabulary(r) && (s->options.checkpoint_every > 0 || s->options.export_to)) {
+    printf("note: no vocabulary, neither PREFIX" BERT_BESIDE_VOCAB " beside PREFIX_train.bin nor " BERT_VOCAB_FILE
+           " in -e %s: what is written has no " BERT_VOCAB_FILE "\n",
+           s->options.model);
+  }
   fflush(stdout);
 }
 
@@ -336,14 +371,15 @@ static void read_for_file(void *ctx, BertTensor t, size_t layer, float *out) {
 // A checkpoint has what an export has: transformers loads its folder, and so does -e.
 static int write_checkpoint(void *run, const char *folder, char *problem, size_t problem_bytes) {
   Run *r = (Run *)run;
-  return bert_hf_write(folder, "", &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model, problem,
-                       problem_bytes);
+  const BertHFResult result = bert_hf_write(folder, "", &r->config, &r->about, vocabulary(r), r->model.type,
+                                            read_for_file, &r->model, problem, problem_bytes);
+  return result == BERT_HF_WRITTEN ? 0 : -1;
 }
 
 static int write_export(void *run, const char *path, char *problem, size_t problem_bytes) {
   Run *r = (Run *)run;
-  return bert_export(path, main_rank(r), &r->config, &r->about, r->vocab, r->model.type, read_for_file, &r->model,
-                     problem, problem_bytes);
+  return bert_export(path, main_rank(r), &r->config, &r->about, vocabulary(r), r->model.type, read_for_file,
+                     &r->model, problem, problem_bytes);
 }
 
 // ----------------------------------------------------------------------------
@@ -354,7 +390,7 @@ static void create_run(void *run) {
   Trainer *t = &r->trainer;
   const Setup *s = &t->setup;
   const Options *o = &s->options;
-  const BertBatchShape shape = {s->B, s->T, (int)o->packed, predicts_masked(r), o->mask_probability};
+  const BertBatchShape shape = batch_shape(r);
   const BertDropout dropout = {(float)o->dropout, (float)o->attention_dropout, (float)o->classifier_dropout,
                                (uint64_t)o->seed};
   if (s->train_samples) r->train = bert_batches_create(s->train_samples, shape);
@@ -388,7 +424,7 @@ static void end_run(void *run) {
   bert_batches_free(r->train);
   bert_batches_free(r->val);
   bert_lines_free(&r->about.labels);
-  zero_free(r->vocab);
+  bert_vocab_free(&r->vocab);
   zero_free(r->figures);
   zero_free(r->losses);
 }

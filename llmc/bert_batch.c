@@ -47,6 +47,10 @@ size_t bert_batch_max_masked(const BertBatchShape *shape) {
   return shape->masked ? round_up(shape->B * shape->T, bert_batch_masked_multiple(shape)) : 0;
 }
 
+int bert_batch_fits(const BertBatchShape *shape) {
+  return bert_batch_max_rows(shape) <= INT_MAX && bert_batch_max_masked(shape) <= INT_MAX;
+}
+
 // ---------------------------------------------------------------------------------------------------
 // The block and its parts
 
@@ -107,7 +111,7 @@ const void *bert_batch_block(const BertBatch *batch) {
 }
 
 BertBatches *bert_batches_create(SampleLoader *loader, BertBatchShape shape) {
-  if (bert_batch_max_rows(&shape) > INT_MAX) {
+  if (!bert_batch_fits(&shape)) {
     zero_fatal("a micro-batch of %zu samples of %zu tokens has more rows than an int counts; give a smaller -b",
                shape.B, shape.T);
   }

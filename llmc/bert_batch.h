@@ -58,7 +58,8 @@ typedef struct {
 
 typedef struct BertBatches BertBatches; // makes micro-batches of one shape from one loader
 
-// The loader stays the caller's and outlives it. Masking is keyed by the loader's seed.
+// The loader stays the caller's and outlives it. Masking is keyed by the loader's seed. A shape that does not fit
+// (bert_batch_fits) ends all ranks.
 BertBatches *bert_batches_create(SampleLoader *, BertBatchShape shape);
 void bert_batches_free(BertBatches *);
 
@@ -78,6 +79,7 @@ size_t bert_batches_train_targets(BertBatches *, size_t first);
 // The most that a batch of this shape can have, for the sizes of activations: N, and M where masked.
 size_t bert_batch_max_rows(const BertBatchShape *);
 size_t bert_batch_max_masked(const BertBatchShape *);
+int bert_batch_fits(const BertBatchShape *); // rows are numbered by int: are there few enough?
 // Numbers of rows are multiples of this; 1 where padded: N is B * T.
 size_t bert_batch_row_multiple(const BertBatchShape *);
 size_t bert_batch_masked_multiple(const BertBatchShape *);

@@ -142,7 +142,7 @@ size_t bert_largest_tensor(const BertConfig *config) {
 // ---------------------------------------------------------------------------------------------------
 // Limits
 
-enum { MLP_FACTOR = 4, MAX_LABELS = 1 << 16, MAX_TYPES = 1 << 16 };
+enum { MLP_FACTOR = 4, MAX_TYPES = 1 << 16 };
 
 void bert_config_check(const BertConfig *config, const char *place, ZeroErrors *errors) {
   const DescriptorSize sizes[] = {
@@ -157,9 +157,6 @@ void bert_config_check(const BertConfig *config, const char *place, ZeroErrors *
   if (descriptor_check_sizes(place, sizes, sizeof sizes / sizeof sizes[0], errors) > 0) return;
   descriptor_check_fit(place, config->channels, config->num_heads, config->vocab_size, config->padded_vocab_size,
                        errors);
-  if (config->num_labels > MAX_LABELS) {
-    zero_errors_add(errors, "-e %s: %zu labels; at most %d", place, config->num_labels, MAX_LABELS);
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------

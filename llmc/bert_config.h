@@ -80,8 +80,8 @@ typedef void BertRead(void *ctx, BertTensor tensor, size_t layer, float *out);
 // multiple of heads, absurd sizes. Vp is V rounded up to a multiple of 128, the MLP has 4C, num_labels and nsp are 0:
 // the caller sets them.
 void bert_config_parse(const char *text, BertConfig *, ZeroErrors *errors);
-// One error for each size that is out of range or does not fit the others; num_labels may be 0. place: the argument
-// of -e.
+// One error for each size that is out of range or does not fit the others; num_labels, which samples or the folder's
+// labels give within their own limit, is not looked at. place: the argument of -e.
 void bert_config_check(const BertConfig *, const char *place, ZeroErrors *errors);
 
 #ifdef __cplusplus

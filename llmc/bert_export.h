@@ -11,17 +11,17 @@
 extern "C" {
 #endif
 
-// Before training: can it be written there later, without loss of anything? vocab: the vocabulary that goes with it,
-// of V words at most; NULL: none. Problems go into errors: a name that ends in .bin, a model or tokenizer that is
-// there already, a place that cannot be written to, a vocabulary that is none. Nothing is created.
-void bert_export_check(const char *folder, const char *vocab, size_t V, ZeroErrors *errors);
+// Before training: can it be written there later, without loss of anything? Problems go into errors: a name that
+// ends in .bin, a model or tokenizer that is there already, a place that cannot be written to. Nothing is created.
+void bert_export_check(const char *folder, ZeroErrors *errors);
 // After the start-up checks, on one rank: creates the folder and tries to write in it (output_dir_make).
 void bert_export_make(const char *folder, ZeroErrors *errors);
 
 // Collective; `read` is called alike on every rank, and rank 0 (writes != 0) alone writes, what bert_hf_write says.
 // All is written under names that end in .tmp, flushed to the disk, and only then gets its name, the model last.
-// Returns 0, or -1 on the rank that writes and the reason in `problem`.
-int bert_export(const char *folder, int writes, const BertConfig *, const BertAbout *about, const char *vocab,
+// Returns 0, or -1 on the rank that writes and the reason in `problem`; weights that were written whole stay, and
+// `problem` says under which name.
+int bert_export(const char *folder, int writes, const BertConfig *, const BertAbout *about, const BertVocab *vocab,
                 ZeroType type, BertRead *read, void *ctx, char *problem, size_t problem_bytes);
 
 #ifdef __cplusplus

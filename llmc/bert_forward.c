@@ -140,7 +140,7 @@ static void masked_losses(const BertPass *pass, const void *embeddings, const vo
   BertHead *h = &m->head;
   const int u = m->head_unit;
   const OpsGrad none = {NULL, ZERO_F32, 0};
-  const float scale = counts ? zero_loss_scale(m->engine) / (float)counts->targets : 0.0f;
+  const float scale = counts && counts->targets > 0 ? zero_loss_scale(m->engine) / (float)counts->targets : 0.0f;
   lm_head_loss(h->masked_losses, counts ? h->dnorm : NULL, counts ? bert_grad(m, ge, 0, BERT_WTE) : none,
                counts ? bert_grad(m, g, u, BERT_MLMBIAS) : none, h->masked_logits, counts ? NULL : h->masked_best,
                h->norm, bert_param(m, embeddings, 0, BERT_WTE), bert_param(m, p, u, BERT_MLMBIAS),

@@ -194,6 +194,11 @@ static void check_tensors(BertHF *hf, ZeroErrors *errors) {
   hf->config.num_labels = hf->about.labels.count;
   if (classifier != NULL && hf->config.num_labels == 0 && classifier->ndim > 0) {
     hf->config.num_labels = classifier->shape[0];
+    if (hf->config.num_labels == 0) {
+      zero_errors_add(errors,
+                      "-e %s: %s has no rows, a classifier has one for each label; leave it out of the folder",
+                      classifier->path, classifier->name);
+    }
   }
   check_all(hf, &check);
   snprintf(model, sizeof model, "a BERT of %zu layers", hf->config.num_layers);

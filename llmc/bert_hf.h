@@ -22,8 +22,10 @@ extern "C" {
 // Probabilities of dropout: of hidden states (after embeddings, attention's projection and the MLP), of attention's
 // weights, and before the classifier.
 typedef struct {
-  double hidden, attention, classifier;
+  double hidden, attention;
+  double classifier; // below 0 in a folder that leaves it open (null): whatever `hidden` becomes
 } BertDropoutRates;
+#define BERT_DROPOUT_AS_HIDDEN (-1.0)
 
 // What a folder says besides the shape and the weights.
 typedef struct {
@@ -36,7 +38,6 @@ typedef struct {
 // several or a number to be predicted. Each key that says otherwise is an error with file and key. Returns 0, or -1
 // if there is any error. *about is to be freed with bert_about_free if it is 0.
 int bert_hf_config(const char *folder, BertConfig *, BertAbout *about, ZeroErrors *errors);
-BertAbout bert_about_copy(const BertAbout *);
 void bert_about_free(BertAbout *);
 
 typedef struct BertHF BertHF;
@@ -56,12 +57,18 @@ void bert_hf_close(BertHF *);
 
 // Writes config.json and model.safetensors into an existing folder, and with a vocabulary vocab.txt and
 // tokenizer_config.json, under the names with suffix behind them: what from_pretrained of transformers needs, for
-// BertForSequenceClassification, BertForPreTraining or BertForMaskedLM, whichever the model is. vocab: path of the
-// vocabulary, checked by bert_vocab_read; NULL: none. about->labels: as many names as labels, or none: LABEL_0, ….
-// type: of the tensors. Collective: `read` is called alike on every rank, and folder is NULL on those that do not
-// write. Returns 0, or -1 and the reason in `problem`; then no file of these names stays.
-int bert_hf_write(const char *folder, const char *suffix, const BertConfig *, const BertAbout *about,
-                  const char *vocab, ZeroType type, BertRead *read, void *ctx, char *problem, size_t problem_bytes);
+// BertForSequenceClassification, BertForPreTraining or BertForMaskedLM, whichever the model is. vocab: NULL: none.
+// about: rates of 0 or more, and as many names as labels, or none: LABEL_0, …. type: of the tensors. Collective:
+// `read` is called alike on every rank, and folder is NULL on those that do not write. The reason of a failure goes
+// to `problem`. Weights that are written stay, whatever becomes of the texts beside them.
+typedef enum {
+  BERT_HF_WRITTEN,     // 0
+  BERT_HF_NOTHING,     // no weights, and no other file
+  BERT_HF_WEIGHTS_ONLY // the weights are whole, but not all of the texts
+} BertHFResult;
+BertHFResult bert_hf_write(const char *folder, const char *suffix, const BertConfig *, const BertAbout *about,
+                           const BertVocab *vocab, ZeroType type, BertRead *read, void *ctx, char *problem,
+                           size_t problem_bytes);
 #define BERT_TOKENIZER_FILE "tokenizer_config.json"
 
 // ---------------------------------------------------------------- shared by reader and writer

@@ -70,12 +70,16 @@ static BertLines read_labels(const HFConfig *s) {
   BertLines labels = {0};
   if (object == NULL) {
     const size_t count = hf_config_size_or(s, "num_labels", DEFAULT_LABELS);
-    if (count <= SAMPLES_MAX_LABELS) return bert_lines_number("LABEL_", count);
+    if (count <= SAMPLES_MAX_LABELS) return bert_lines_number(BERT_LABEL_PREFIX, count);
     hf_config_refuse(s, "num_labels", hf_config_get(s, "num_labels"), "this program has at most 65536");
     return labels;
   }
   if (!cJSON_IsObject(object) || cJSON_GetArraySize(object) == 0) {
     hf_config_refuse(s, "id2label", object, "give an object with a name for each number");
+    return labels;
+  }
+  if ((size_t)cJSON_GetArraySize(object) > SAMPLES_MAX_LABELS) {
+    hf_config_refuse(s, "id2label", object, "this program has at most 65536 labels");
     return labels;
   }
   const size_t count = (size_t)cJSON_GetArraySize(object), given = hf_config_size_or(s, "num_labels", count);
@@ -120,7 +124,7 @@ int bert_hf_config(const char *folder, BertConfig *config, BertAbout *about, Zer
     check_mathematics(&s);
     about->dropout.hidden = hf_config_rate(&s, "hidden_dropout_prob", DEFAULT_DROPOUT);
     about->dropout.attention = hf_config_rate(&s, "attention_probs_dropout_prob", DEFAULT_DROPOUT);
-    about->dropout.classifier = hf_config_rate(&s, "classifier_dropout", about->dropout.hidden);
+    about->dropout.classifier = hf_config_rate(&s, "classifier_dropout", BERT_DROPOUT_AS_HIDDEN);
     if (hf_config_has_architecture(&s, CLASSIFICATION)) {
       about->labels = read_labels(&s);
       if (about->labels.count > 0) check_problem(&s, about->labels.count);
@@ -132,10 +136,6 @@ int bert_hf_config(const char *folder, BertConfig *config, BertAbout *about, Zer
   if (errors->count == problems) return 0;
   bert_about_free(about);
   return -1;
-}
-
-BertAbout bert_about_copy(const BertAbout *about) {
-  return (BertAbout){about->dropout, bert_lines_copy(&about->labels)};
 }
 
 void bert_about_free(BertAbout *about) {

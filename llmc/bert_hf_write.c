@@ -1,7 +1,6 @@
 // BERT as Hugging Face's transformers stores it: writing.
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../zero/memory.h"
 #include "bert_hf.h"
@@ -59,8 +58,8 @@ static char *config_text(const BertConfig *config, const BertAbout *about, const
   memcpy(all, values, sizeof values);
   size_t count = COUNT(values);
   if (classes) {
-    BertLines labels =
-        about->labels.count > 0 ? bert_lines_copy(&about->labels) : bert_lines_number("LABEL_", config->num_labels);
+    BertLines labels = about->labels.count > 0 ? bert_lines_copy(&about->labels)
+                                               : bert_lines_number(BERT_LABEL_PREFIX, config->num_labels);
     cJSON *id2label = cJSON_CreateObject(), *label2id = cJSON_CreateObject();
     add_labels(id2label, label2id, &labels);
     bert_lines_free(&labels);
@@ -152,68 +151,41 @@ static int write_tensors(const char *path, const BertConfig *config, ZeroType ty
 
 // ---------------------------------------------------------------- all of it
 
-// The texts, written one after the other; a failure removes those that were.
-typedef struct {
-  const char *name;
-  const char *text; // NULL: no such file
-} Text;
-
-static int write_texts(const char *folder, const char *suffix, const Text *texts, size_t count, char *problem,
-                       size_t problem_bytes) {
-  size_t done = 0;
-  for (int failed = 0; done < count && !failed; done += !failed) {
-    if (texts[done].text == NULL) continue;
-    char *path = export_path(folder, texts[done].name, suffix);
-    failed = hf_write_text(path, texts[done].text, problem, problem_bytes) != 0;
-    zero_free(path);
-  }
-  if (done == count) return 0;
-  for (size_t i = 0; i < done; i++) {
+// config.json first: with it alone the weights can be read.
+static int write_texts(const char *folder, const char *suffix, const BertConfig *config, const BertAbout *about,
+                       const BertVocab *vocab, ZeroType type, char *problem, size_t problem_bytes) {
+  char *words = vocab != NULL ? vocab_text(&vocab->words) : NULL;
+  char *tokenizer = vocab != NULL ? tokenizer_text(config, vocab) : NULL;
+  char *description = config_text(config, about, vocab, type);
+  const struct {
+    const char *name, *text; // NULL: no such file
+  } texts[] = {{HF_CONFIG, description}, {BERT_TOKENIZER_FILE, tokenizer}, {BERT_VOCAB_FILE, words}};
+  int result = 0;
+  for (size_t i = 0; i < COUNT(texts) && result == 0; i++) {
     if (texts[i].text == NULL) continue;
     char *path = export_path(folder, texts[i].name, suffix);
-    unlink(path);
+    result = hf_write_text(path, texts[i].text, problem, problem_bytes);
     zero_free(path);
   }
-  return -1;
-}
-
-// The first problem of a vocabulary that was changed after it was checked.
-static int read_vocab(const char *path, size_t V, BertVocab *vocab, char *problem, size_t problem_bytes) {
-  ZeroErrors errors = {NULL, 0};
-  if (bert_vocab_read(path, "vocabulary", V, vocab, &errors) == 0) return 0;
-  snprintf(problem, problem_bytes, "%s", errors.lines[0]);
-  zero_errors_clear(&errors);
-  return -1;
-}
-
-static int write_beside(const char *folder, const char *suffix, const BertConfig *config, const BertAbout *about,
-                        const char *vocab_path, ZeroType type, char *problem, size_t problem_bytes) {
-  BertVocab vocab = {0};
-  if (vocab_path != NULL && read_vocab(vocab_path, config->vocab_size, &vocab, problem, problem_bytes) != 0)
-    return -1;
-  char *words = vocab_path != NULL ? vocab_text(&vocab.words) : NULL;
-  char *tokenizer = vocab_path != NULL ? tokenizer_text(config, &vocab) : NULL;
-  char *text = config_text(config, about, vocab_path != NULL ? &vocab : NULL, type);
-  const Text texts[] = {{BERT_VOCAB_FILE, words}, {BERT_TOKENIZER_FILE, tokenizer}, {HF_CONFIG, text}};
-  const int result = write_texts(folder, suffix, texts, COUNT(texts), problem, problem_bytes);
   zero_free(words);
   cJSON_free(tokenizer);
-  cJSON_free(text);
-  bert_vocab_free(&vocab);
+  cJSON_free(description);
   return result;
 }
 
-int bert_hf_write(const char *folder, const char *suffix, const BertConfig *config, const BertAbout *about,
-                  const char *vocab, ZeroType type, BertRead *read, void *ctx, char *problem, size_t problem_bytes) {
+BertHFResult bert_hf_write(const char *folder, const char *suffix, const BertConfig *config, const BertAbout *about,
+                           const BertVocab *vocab, ZeroType type, BertRead *read, void *ctx, char *problem,
+                           size_t problem_bytes) {
   if (about->labels.count > 0 && config->num_labels > 0 && about->labels.count != config->num_labels) {
     zero_fatal("%zu names for %zu labels; give one for each, or none", about->labels.count, config->num_labels);
   }
   char *path = folder != NULL ? export_path(folder, SAFETENSORS_FILE, suffix) : NULL;
-  int failed = write_tensors(path, config, type, read, ctx, problem, problem_bytes) != 0;
-  if (folder != NULL && !failed) {
-    failed = write_beside(folder, suffix, config, about, vocab, type, problem, problem_bytes) != 0;
-    if (failed) unlink(path);
+  BertHFResult result = BERT_HF_WRITTEN;
+  if (write_tensors(path, config, type, read, ctx, problem, problem_bytes) != 0) {
+    result = BERT_HF_NOTHING;
+  } else if (folder != NULL && write_texts(folder, suffix, config, about, vocab, type, problem, problem_bytes) != 0) {
+    result = BERT_HF_WEIGHTS_ONLY;
   }
   zero_free(path);
-  return failed ? -1 : 0;
+  return result;
 }

@@ -116,7 +116,8 @@ typedef struct {
 
 // Evaluation, without dropout. outputs NULL: only losses. A model of masked tokens needs a batch that is masked.
 BertLoss bert_forward(Bert *, const BertBatch *, const BertOutputs *outputs);
-// How many there are in the whole global batch: each target counts 1/targets, each sample's label 1/samples.
+// How many there are in the whole global batch: each target counts 1/targets, each sample's label 1/samples. Without
+// targets masked tokens give no gradient.
 typedef struct {
   size_t targets, samples;
 } BertCounts;

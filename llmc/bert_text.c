@@ -99,6 +99,14 @@ void bert_lines_free(BertLines *lines) {
   memset(lines, 0, sizeof *lines);
 }
 
+size_t bert_lines_differ(const BertLines *a, const BertLines *b) {
+  const size_t shorter = a->count < b->count ? a->count : b->count;
+  for (size_t i = 0; i < shorter; i++) {
+    if (strcmp(a->lines[i], b->lines[i]) != 0) return i;
+  }
+  return a->count == b->count ? BERT_LINES_SAME : shorter;
+}
+
 // ---------------------------------------------------------------- vocabulary
 
 // Special words, [MASK], are in capitals in every vocabulary.
@@ -111,8 +119,9 @@ static int has_capital(const char *word) {
 }
 
 int bert_vocab_read(const char *path, const char *flag, size_t V, BertVocab *vocab, ZeroErrors *errors) {
-  static const char *const special[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
-  enum { SPECIAL = sizeof special / sizeof special[0] };
+  enum { PAD, UNK, CLS, SEP, MASK, SPECIAL };
+  static const char *const special[SPECIAL] = {
+      [PAD] = "[PAD]", [UNK] = "[UNK]", [CLS] = "[CLS]", [SEP] = "[SEP]", [MASK] = "[MASK]"};
   const int problems = errors->count;
   size_t found[SPECIAL] = {0}; // its number, counted from 1
   memset(vocab, 0, sizeof *vocab);
@@ -137,7 +146,10 @@ int bert_vocab_read(const char *path, const char *flag, size_t V, BertVocab *voc
     bert_vocab_free(vocab);
     return -1;
   }
-  vocab->pad = found[0] - 1;
+  vocab->pad = found[PAD] - 1;
+  vocab->cls = found[CLS] - 1;
+  vocab->sep = found[SEP] - 1;
+  vocab->mask = found[MASK] - 1;
   return 0;
 }
 
@@ -146,13 +158,20 @@ void bert_vocab_free(BertVocab *vocab) {
   memset(vocab, 0, sizeof *vocab);
 }
 
+// ---------------------------------------------------------------- beside samples
+
 char *bert_text_beside(const char *samples, const char *ending) {
-  const char *slash = strrchr(samples, '/'), *name = slash != NULL ? slash + 1 : samples;
-  const char *split = strrchr(name, '_');
-  if (split == NULL) return NULL;
-  const size_t length = (size_t)(split - samples), room = length + strlen(ending) + 1;
+  static const char *const splits[] = {"_train.bin", "_val.bin", "_val_mismatched.bin"};
+  const size_t length = strlen(samples);
+  size_t prefix = 0;
+  for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
+    const size_t split = strlen(splits[i]);
+    if (length > split && strcmp(samples + length - split, splits[i]) == 0) prefix = length - split;
+  }
+  if (prefix == 0) return NULL;
+  const size_t room = prefix + strlen(ending) + 1;
   char *path = zero_malloc(room, ZERO_MEM_OTHER);
-  snprintf(path, room, "%.*s%s", (int)length, samples, ending);
+  snprintf(path, room, "%.*s%s", (int)prefix, samples, ending);
   if (access(path, F_OK) == 0) return path;
   zero_free(path);
   return NULL;

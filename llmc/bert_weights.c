@@ -77,6 +77,10 @@ const BertAbout *bert_weights_about(const BertWeights *weights) {
   return bert_hf_about(weights->hf);
 }
 
+const char *bert_weights_folder(const BertWeights *weights) {
+  return weights->folder;
+}
+
 const char *bert_weights_vocab(const BertWeights *weights) {
   return weights->vocab;
 }

@@ -33,7 +33,8 @@ const char *bert_weights_note(const BertWeights *, BertNote, char note[BERT_NOTE
 
 // What config.json says about dropout and labels: the trainer's defaults.
 const BertAbout *bert_weights_about(const BertWeights *);
-// The folder's vocabulary; NULL if it has none. Valid until the weights are closed.
+// The folder, and the path of its vocabulary; NULL if it has none. Valid until the weights are closed.
+const char *bert_weights_folder(const BertWeights *);
 const char *bert_weights_vocab(const BertWeights *);
 void bert_weights_close(BertWeights *);
 

@@ -8,7 +8,8 @@
 #include "dropout.h"
 #include "json_file.h"
 
-enum { MAX_CONFIG_BYTES = 1 << 20 };
+// A BERT's names of classes are in it twice (BERT_LABELS_BYTES).
+enum { MAX_CONFIG_BYTES = 1 << 26 };
 static const char FLAG[] = "-e";
 
 HFConfig hf_config_open(const char *folder, ZeroErrors *errors) {

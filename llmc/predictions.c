@@ -1,4 +1,4 @@
-// The predictions of a whole validation set, gathered from the ranks that made them.
+// The predictions of a validation's samples, gathered from the ranks that made them.
 #include "predictions.h"
 
 #include "../zero/error.h"

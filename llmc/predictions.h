@@ -1,4 +1,4 @@
-// The predictions of a whole validation set, gathered from the ranks that made them. They come out in the order of
+// The predictions of a validation's samples, gathered from the ranks that made them. They come out in the order of
 // the samples' numbers: the same figures for every number of ranks.
 #ifndef LLMC_PREDICTIONS_H
 #define LLMC_PREDICTIONS_H

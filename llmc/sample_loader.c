@@ -30,6 +30,9 @@ ShardsVerified sample_loader_verified(const SampleLoader *loader) {
 size_t sample_loader_files(const SampleLoader *loader) {
   return samples_files(loader->samples);
 }
+const char *sample_loader_path(const SampleLoader *loader, size_t file) {
+  return samples_path(loader->samples, file);
+}
 SamplesInfo sample_loader_info(const SampleLoader *loader) {
   return samples_info(loader->samples);
 }

@@ -21,6 +21,7 @@ SampleLoader *sample_loader_open(const char *pattern, const char *flag, size_t T
 void sample_loader_verify(SampleLoader *, const char *flag, int rank, int ranks, ZeroErrors *errors);
 ShardsVerified sample_loader_verified(const SampleLoader *);
 size_t sample_loader_files(const SampleLoader *);
+const char *sample_loader_path(const SampleLoader *, size_t file); // samples_path
 SamplesInfo sample_loader_info(const SampleLoader *);
 uint64_t sample_loader_seed(const SampleLoader *);
 

@@ -251,8 +251,8 @@ static int scan_tokens(int fd, const SamplesInfo *info, Scan *scan, size_t first
   return 0;
 }
 
-// All entries of a file, and all its tokens if `tokens`. Returns 0, or -1 and the problem.
-static int scan_file(int fd, const SamplesInfo *info, int tokens, Scan *scan, char problem[PROBLEM_BYTES]) {
+// All entries of a file, and all its tokens if `tokens`; settles info->two_texts. Returns 0, or -1 and the problem.
+static int scan_file(int fd, SamplesInfo *info, int tokens, Scan *scan, char problem[PROBLEM_BYTES]) {
   size_t longest = 0;
   uint64_t end = 0; // of the sample before
   for (size_t first = 0; first < info->num_samples; first += SCAN_SAMPLES) {
@@ -267,6 +267,7 @@ static int scan_file(int fd, const SamplesInfo *info, int tokens, Scan *scan, ch
       const Entry entry = {scan->offsets[i], scan->offsets[i + 1], scan->second[i], scan->labels[i]};
       if (check_entry(info, first + i, &entry, problem) != 0) return -1;
       if (entry.end - entry.begin > longest) longest = (size_t)(entry.end - entry.begin);
+      if (entry.second < entry.end - entry.begin) info->two_texts = 1;
     }
     end = scan->offsets[count];
     if (tokens && scan_tokens(fd, info, scan, first, count, problem) != 0) return -1;
@@ -359,6 +360,7 @@ static void open_files(Samples *s, const char *flag, size_t vocab, ZeroErrors *e
     s->info.num_samples += sum.num_samples;
     s->info.num_tokens += sum.num_tokens;
     if (sum.longest > s->info.longest) s->info.longest = sum.longest;
+    if (sum.two_texts) s->info.two_texts = 1;
   }
   zero_free(scan);
   if (s->info.num_samples > UINT32_MAX) {
@@ -387,6 +389,9 @@ ShardsVerified samples_verified(const Samples *s) {
 size_t samples_files(const Samples *s) {
   return s->num_parts;
 }
+const char *samples_path(const Samples *s, size_t file) {
+  return s->parts[file].path;
+}
 SamplesInfo samples_info(const Samples *s) {
   return s->info;
 }
@@ -413,6 +418,10 @@ static int read_sample(Samples *s, size_t file, size_t n, Sample *sample, char p
   const Entry entry = {offsets[0], offsets[1], second, label};
   if (check_entry(info, n, &entry, problem) != 0) return -1;
   sample->length = (size_t)(entry.end - entry.begin);
+  if (second < sample->length && !info->two_texts) { // the model may have one type only
+    snprintf(problem, PROBLEM_BYTES, "sample %zu has a second text, which no sample had at the start; " AGAIN, n);
+    return -1;
+  }
   sample->second = second;
   sample->label = label;
   if (read_range(fd, s->buffer, sample->length * sizeof(uint16_t), token_at(info, (size_t)entry.begin), problem) !=

@@ -33,6 +33,7 @@ typedef struct {
   size_t longest;          // tokens of the longest sample
   size_t num_labels;       // 0: none, 1: a number, n: classes
   int pairs;               // 1: labels say whether B followed A
+  int two_texts;           // 1: some samples have a second text, so tokens of type 1
   size_t vocab_size;       // of the tokenizer that made the data
   int pad, cls, sep, mask; // its special tokens
 } SamplesInfo;
@@ -53,10 +54,11 @@ Samples *samples_open(const char *pattern, const char *flag, size_t T, size_t vo
 void samples_verify(Samples *, const char *flag, int rank, int ranks, ZeroErrors *errors);
 ShardsVerified samples_verified(const Samples *);
 size_t samples_files(const Samples *);
+const char *samples_path(const Samples *, size_t file); // file < samples_files
 
 SamplesInfo samples_info(const Samples *);
 // Sample n in file order, n < num_samples. tokens has room for T. A file that changed since it was opened, and a
-// token outside the vocabulary, end all ranks with file and position.
+// token outside the vocabulary, end all ranks with file and position; so does a second text where two_texts is 0.
 Sample samples_read(Samples *, size_t n, int *tokens);
 void samples_close(Samples *);
 

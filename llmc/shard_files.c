@@ -24,7 +24,7 @@ int shard_files_find(ShardFiles *s, const char *pattern, const char *flag, ZeroE
     return 0;
   }
   if (status == GLOB_NOMATCH) {
-    zero_errors_add(errors, "%s %s: no such file; give a token file or a pattern such as 'data/*_train.bin'", flag,
+    zero_errors_add(errors, "%s %s: no such file; give a file or a pattern such as 'data/*_train.bin'", flag,
                     pattern);
   } else {
     zero_errors_add(errors, "%s %s: the pattern cannot be searched: %s; give a simpler one", flag, pattern,

@@ -15,6 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   if (result != 0) return 0;
   fuzz_require(vocab.words.count > 0 && vocab.words.count <= V, "words");
   fuzz_require(strcmp(vocab.words.lines[vocab.pad], "[PAD]") == 0, "[PAD]");
+  fuzz_require(strcmp(vocab.words.lines[vocab.cls], "[CLS]") == 0, "[CLS]");
+  fuzz_require(strcmp(vocab.words.lines[vocab.sep], "[SEP]") == 0, "[SEP]");
+  fuzz_require(strcmp(vocab.words.lines[vocab.mask], "[MASK]") == 0, "[MASK]");
   size_t letters = 0;
   for (size_t i = 0; i < vocab.words.count; i++) letters += strlen(vocab.words.lines[i]) + 1;
   fuzz_require(letters <= bytes + 1, "more letters than the file has");

@@ -1,6 +1,9 @@
 // Micro-batches for BERT: padded and packed ones hold the same, whoever makes them and however the samples are cut
 // into batches; the look-ahead; counts of rows; short last batches; labels.
 #include "../../llmc/bert_batch.h"
+
+#include <limits.h>
+
 #include "../../llmc/masking.h"
 #include "sample_file.h"
 
@@ -365,6 +368,22 @@ static void create_too_large(void *loader) {
   bert_batches_create(loader, shape_of((size_t)1 << 30, 1, 1));
 }
 
+// At the border of what an int counts; masked rows are padded more than others.
+static void test_fits(void **state) {
+  (void)state;
+  const size_t most = (size_t)INT_MAX / T;
+  BertBatchShape shape = shape_of(most, 0, 0);
+  assert_true(bert_batch_fits(&shape));
+  shape.B = most + 1;
+  assert_false(bert_batch_fits(&shape));
+  shape = shape_of(most, 1, 0);
+  assert_false(bert_batch_fits(&shape)); // rounded up
+  shape = shape_of(most, 0, 1);
+  assert_false(bert_batch_fits(&shape));
+  shape = shape_of(most / 2, 1, 1);
+  assert_true(bert_batch_fits(&shape));
+}
+
 static void test_too_large(void **state) {
   (void)state;
   SampleLoader *loader = open_samples(0, 0);
@@ -380,6 +399,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_validation, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_labels, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_copy, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_fits, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_too_large, check_setup_dir, check_teardown_dir),
   };
   return cmocka_run_group_tests_name("bert_batch", tests, NULL, NULL);

@@ -2,6 +2,8 @@
 // has the texts beside it that transformers looks for.
 #include "../../llmc/bert_export.h"
 
+#include <sys/stat.h>
+
 #include "../../llmc/bert_weights.h"
 #include "../../llmc/json_file.h"
 #include "../../zero/memory.h"
@@ -84,7 +86,7 @@ static void check_model(const BertConfig *expected) {
   assert_int_equal(compared, bert_num_parameters(expected));
   const BertAbout *about = bert_weights_about(weights);
   assert_true(about->dropout.hidden == 0.25 && about->dropout.attention == 0.5);
-  assert_true(about->dropout.classifier == (expected->num_labels > 0 ? 0.125 : 0.25));
+  assert_true(about->dropout.classifier == (expected->num_labels > 0 ? 0.125 : BERT_DROPOUT_AS_HIDDEN));
   bert_weights_close(weights);
 }
 
@@ -111,10 +113,10 @@ static void check_files(const char *expected) {
   assert_int_equal(system(command), 0);
 }
 
-static void export(const BertConfig *config, const BertAbout *about, const char *vocab, ZeroType type) {
+static void export(const BertConfig *config, const BertAbout *about, const BertVocab *vocab, ZeroType type) {
   Source source = {config, 0, 0};
   ZeroErrors errors = {0};
-  bert_export_check(dir, vocab, V, &errors);
+  bert_export_check(dir, &errors);
   check_no_error(&errors);
   if (bert_export(dir, 1, config, about, vocab, type, read_value, &source, problem, sizeof problem) != 0) {
     fail_msg("%s", problem);
@@ -175,12 +177,7 @@ static void test_labels(void **state) {
   assert_int_equal(bert_hf_config(dir, &config, &found, &errors), 0);
   assert_int_equal(found.labels.count, COUNT(names));
   for (size_t i = 0; i < COUNT(names); i++) assert_string_equal(found.labels.lines[i], names[i]);
-  BertAbout copy = bert_about_copy(&found);
   bert_about_free(&found);
-  assert_int_equal(copy.labels.count, COUNT(names));
-  assert_string_equal(copy.labels.lines[2], names[2]);
-  assert_true(copy.dropout.attention == 0.5);
-  bert_about_free(&copy);
   empty_folder();
 
   export(&three, &ABOUT, NULL, ZERO_F32);
@@ -203,6 +200,26 @@ static void test_labels(void **state) {
   cJSON_Delete(root);
 }
 
+// Each name is in config.json twice: what is written can be read.
+static void test_many_labels(void **state) {
+  (void)state;
+  enum { CLASSES = 30000 };
+  const BertConfig config = predicts(CLASSES, 0);
+  BertConfig read;
+  BertAbout about = ABOUT, found;
+  ZeroErrors errors = {0};
+  struct stat file;
+  about.labels = bert_lines_number("the class of number ", CLASSES);
+  export(&config, &about, NULL, ZERO_F32);
+  assert_int_equal(stat(config_path, &file), 0);
+  assert_true(file.st_size > 1 << 20);
+  assert_int_equal(bert_hf_config(dir, &read, &found, &errors), 0);
+  assert_int_equal(found.labels.count, CLASSES);
+  assert_int_equal(bert_lines_differ(&found.labels, &about.labels), BERT_LINES_SAME);
+  bert_about_free(&found);
+  bert_lines_free(&about.labels);
+}
+
 static void wrong_labels(void *ctx) {
   char *names[] = {"no", "yes"};
   const BertConfig three = predicts(3, 0);
@@ -218,13 +235,28 @@ static void wrong_labels(void *ctx) {
 #define UNCASED "[UNK]\n[PAD]\n[CLS]\n[SEP]\n[MASK]\nword"
 #define CASED "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nWord\n"
 
-static void check_vocab(const char *text, const char *lower, const char *pad, const char *written) {
-  char folder[CHECK_PATH], vocab[CHECK_PATH], path[CHECK_PATH], found[CHECK_TEXT];
-  const BertConfig config = predicts(0, 0);
+// A vocabulary as it is in memory: its file is gone.
+static BertVocab vocab_of(const char *text) {
+  char folder[CHECK_PATH], path[CHECK_PATH];
+  ZeroErrors errors = {0};
+  BertVocab vocab;
   check_make_dir(folder);
-  check_path(vocab, folder, "words");
-  check_write(vocab, text, strlen(text));
-  export(&config, &ABOUT, vocab, ZERO_F32);
+  check_path(path, folder, "words");
+  check_write(path, text, strlen(text));
+  assert_int_equal(bert_vocab_read(path, "-i", V, &vocab, &errors), 0);
+  check_no_error(&errors);
+  check_remove_dir(folder);
+  return vocab;
+}
+
+static void check_vocab(const char *text, const char *lower, const char *pad, const char *written) {
+  char path[CHECK_PATH], found[CHECK_TEXT];
+  const BertConfig config = predicts(0, 0);
+  BertVocab vocab = vocab_of(text);
+  assert_string_equal(vocab.words.lines[vocab.cls], "[CLS]");
+  assert_string_equal(vocab.words.lines[vocab.sep], "[SEP]");
+  assert_string_equal(vocab.words.lines[vocab.mask], "[MASK]");
+  export(&config, &ABOUT, &vocab, ZERO_F32);
   check_files("config.json model.safetensors tokenizer_config.json vocab.txt");
   check_path(path, dir, BERT_VOCAB_FILE);
   check_read(path, found);
@@ -239,7 +271,7 @@ static void check_vocab(const char *text, const char *lower, const char *pad, co
   check_json(root, "mask_token", "\"[MASK]\"");
   cJSON_Delete(root);
   check_model(&config);
-  check_remove_dir(folder);
+  bert_vocab_free(&vocab);
   empty_folder();
 }
 
@@ -257,44 +289,63 @@ static void test_bad_vocab(void **state) {
     size_t bytes; // 0: all of the text
     const char *expected;
   } cases[] = {
-      {"[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n", 0,
-       "--export @/words: has no word [MASK]; give the vocabulary of a BERT"},
-      {UNCASED "\nmore\n", 0,
-       "--export @/words: has 7 words, the model's vocabulary has 6; they do not belong together"},
+      {"[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n", 0, "-i @/words: has no word [MASK]; give the vocabulary of a BERT"},
+      {UNCASED "\nmore\n", 0, "-i @/words: has 7 words, the model's vocabulary has 6; they do not belong together"},
       {"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n[UNK]\n", 0,
-       "--export @/words: '[UNK]' is there more than once; each line is another one's name"},
-      {"", 0, "--export @/words: is empty; give a text with a name a line"},
-      {"a\0b", 3, "--export @/words: has a byte of 0; give a text with a name a line"},
+       "-i @/words: '[UNK]' is there more than once; each line is another one's name"},
+      {"", 0, "-i @/words: is empty; give a text with a name a line"},
+      {"a\0b", 3, "-i @/words: has a byte of 0; give a text with a name a line"},
   };
-  char vocab[CHECK_PATH], out[CHECK_PATH];
+  char path[CHECK_PATH];
+  BertVocab vocab;
   ZeroErrors errors = {0};
-  check_path(vocab, dir, "words");
-  check_path(out, dir, "out");
+  check_path(path, dir, "words");
   for (size_t i = 0; i < COUNT(cases); i++) {
-    check_write(vocab, cases[i].text, cases[i].bytes > 0 ? cases[i].bytes : strlen(cases[i].text));
-    bert_export_check(out, vocab, V, &errors);
+    check_write(path, cases[i].text, cases[i].bytes > 0 ? cases[i].bytes : strlen(cases[i].text));
+    assert_int_equal(bert_vocab_read(path, "-i", V, &vocab, &errors), -1);
     check_exactly(&errors, cases[i].expected);
   }
-  assert_int_equal(unlink(vocab), 0);
-  bert_export_check(out, vocab, V, &errors);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(bert_vocab_read(path, "-i", V, &vocab, &errors), -1);
   check_exactly(&errors,
-                "--export @/words: cannot be opened: No such file or directory; prepare the data again "
-                "(data/README.md)");
+                "-i @/words: cannot be opened: No such file or directory; prepare the data again (data/README.md)");
 }
 
 static void test_beside(void **state) {
   (void)state;
+  static const char *const with[] = {"my_task_train.bin", "my_task_val.bin", "my_task_val_mismatched.bin"};
+  static const char *const without[] = {"my_task.bin",        "my_task_corpus.bin", "my_task_train",
+                                        "my_task_train.bin2", "other_train.bin",    "my_task_mismatched.bin",
+                                        "my_task_trains.bin", "my_task_val_val.bin"};
   char path[CHECK_PATH], samples[CHECK_PATH];
   check_path(path, dir, "my_task.vocab.txt");
-  check_path(samples, dir, "my_task_train.bin");
-  assert_null(bert_text_beside(samples, ".vocab.txt"));
+  check_path(samples, dir, with[0]);
+  assert_null(bert_text_beside(samples, BERT_BESIDE_VOCAB));
   check_write(path, UNCASED, strlen(UNCASED));
-  char *found = bert_text_beside(samples, ".vocab.txt");
-  assert_non_null(found);
-  assert_string_equal(found, path);
-  zero_free(found);
-  check_path(samples, dir, "mytask.bin");
-  assert_null(bert_text_beside(samples, ".vocab.txt"));
+  for (size_t i = 0; i < COUNT(with); i++) {
+    check_path(samples, dir, with[i]);
+    char *found = bert_text_beside(samples, BERT_BESIDE_VOCAB);
+    assert_non_null(found);
+    assert_string_equal(found, path);
+    zero_free(found);
+    assert_null(bert_text_beside(samples, BERT_BESIDE_LABELS));
+  }
+  for (size_t i = 0; i < COUNT(without); i++) {
+    check_path(samples, dir, without[i]);
+    assert_null(bert_text_beside(samples, BERT_BESIDE_VOCAB));
+  }
+}
+
+static void test_differ(void **state) {
+  (void)state;
+  char *abc[] = {"a", "b", "c"}, *axc[] = {"a", "x", "c"};
+  const BertLines three = {NULL, abc, 3}, two = {NULL, abc, 2}, other = {NULL, axc, 3}, none = {0};
+  assert_int_equal(bert_lines_differ(&three, &three), BERT_LINES_SAME);
+  assert_int_equal(bert_lines_differ(&none, &none), BERT_LINES_SAME);
+  assert_int_equal(bert_lines_differ(&three, &two), 2);
+  assert_int_equal(bert_lines_differ(&two, &three), 2);
+  assert_int_equal(bert_lines_differ(&three, &other), 1);
+  assert_int_equal(bert_lines_differ(&none, &two), 0);
 }
 
 // ---------------------------------------------------------------- problems
@@ -308,28 +359,28 @@ static void test_nothing_lost(void **state) {
     char path[CHECK_PATH];
     check_path(path, dir, there[i]);
     check_write(path, "mine", 4);
-    bert_export_check(dir, NULL, V, &errors);
+    bert_export_check(dir, &errors);
     check_one_error(&errors, "--export ", path, "is there already", NULL);
     assert_int_equal(unlink(path), 0);
   }
-  bert_export_check("model.bin", NULL, V, &errors);
+  bert_export_check("model.bin", &errors);
   check_one_error(&errors, "--export model.bin: a .bin of llm.c has no place for a BERT; give a folder", NULL);
   bert_export_make("/proc/no", &errors);
   check_one_error(&errors, "--export /proc/no: cannot be written to", NULL);
   char folder[CHECK_PATH];
   check_path(folder, dir, "a/b");
-  bert_export_check(folder, NULL, V, &errors);
+  bert_export_check(folder, &errors);
   check_no_error(&errors);
   bert_export_make(folder, &errors);
   check_no_error(&errors);
   assert_int_equal(access(folder, W_OK), 0);
 }
 
-// Ranks that do not write make the same calls; a file that cannot be written leaves nothing.
+// Ranks that do not write make the same calls; weights that cannot be written leave nothing, those that were stay.
 static void test_problems(void **state) {
   (void)state;
   const BertConfig config = predicts(3, 0);
-  char folder[CHECK_PATH], outside[CHECK_PATH], vocab[CHECK_PATH], command[2 * CHECK_PATH];
+  char folder[CHECK_PATH], weights[CHECK_PATH], command[2 * CHECK_PATH];
   Source source = {&config, 0, 0};
   check_path(folder, dir, "no");
   for (int writes = 0; writes <= 1; writes++) {
@@ -342,37 +393,44 @@ static void test_problems(void **state) {
   assert_int_equal(source.calls, 2 * tensors_of(&config));
   assert_int_equal(source.null_calls, tensors_of(&config));
   check_fatal(wrong_labels, NULL, "2 names for 3 labels", NULL);
-  // each of the texts: its failure takes the model and the texts before it along
-  static const char *const texts[] = {"vocab.txt.tmp", "tokenizer_config.json.tmp", "config.json.tmp"};
-  check_make_dir(outside);
-  check_path(vocab, outside, "words");
-  check_write(vocab, UNCASED, strlen(UNCASED));
+  // each of the texts: its failure leaves the weights and the texts before it
+  static const struct {
+    const char *text, *stay;
+  } texts[] = {{"config.json.tmp", "config.json.tmp model.safetensors.tmp"},
+               {"tokenizer_config.json.tmp", "config.json.tmp model.safetensors.tmp tokenizer_config.json.tmp"},
+               {"vocab.txt.tmp", "config.json.tmp model.safetensors.tmp tokenizer_config.json.tmp vocab.txt.tmp"}};
+  BertVocab vocab = vocab_of(UNCASED);
+  check_path(weights, dir, "model.safetensors.tmp");
   for (size_t i = 0; i < COUNT(texts); i++) {
-    snprintf(command, sizeof command, "mkdir '%s/%s'", dir, texts[i]);
+    snprintf(command, sizeof command, "mkdir '%s/%s'", dir, texts[i].text);
     assert_int_equal(system(command), 0);
     assert_int_equal(
-        bert_export(dir, 1, &config, &ABOUT, vocab, ZERO_F32, read_value, &source, problem, sizeof problem), -1);
-    check_contains(problem, texts[i]);
+        bert_export(dir, 1, &config, &ABOUT, &vocab, ZERO_F32, read_value, &source, problem, sizeof problem), -1);
+    check_contains(problem, texts[i].text);
     check_contains(problem, "cannot be written: Is a directory");
-    check_files(texts[i]);
+    check_contains(problem, "; the weights are whole in ");
+    check_contains(problem, weights);
+    check_files(texts[i].stay);
+    if (i > 0) { // with the description that was written they are a model
+      snprintf(command, sizeof command, "cd '%s' && for f in model.safetensors config.json; do mv $f.tmp $f; done",
+               dir);
+      assert_int_equal(system(command), 0);
+      check_model(&config);
+    }
     empty_folder();
   }
-  // a vocabulary that was changed after it had been checked
-  check_write(vocab, "word\n", 5);
-  assert_int_equal(
-      bert_export(dir, 1, &config, &ABOUT, vocab, ZERO_F32, read_value, &source, problem, sizeof problem), -1);
-  check_contains(problem, "has no word [PAD]");
-  check_files("");
-  check_remove_dir(outside);
+  bert_vocab_free(&vocab);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_folder, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_labels, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_many_labels, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_vocab, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_bad_vocab, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_beside, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_differ, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_nothing_lost, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_problems, setup, check_teardown_dir),
   };

@@ -248,6 +248,11 @@ static void test_tensors(void **state) {
   write_folder(&folder, ZERO_F32, CONFIG);
   expect(FILE_AT "encoder.layer.2.output.dense.bias is no tensor of a BERT of 2 layers; is it another model's file?");
 
+  make_folder(&folder, "bert.", 0, BERT_CLSB); // where config.json has no labels the classifier's rows are counted
+  find(&folder, "classifier.weight")->shape[0] = find(&folder, "classifier.bias")->shape[0] = 0;
+  write_folder(&folder, ZERO_F32, CONFIG);
+  expect(FILE_AT "classifier.weight has no rows, a classifier has one for each label; leave it out of the folder");
+
   make_folder(&folder, "bert.", 0, BERT_NSPB);
   add(&folder, "qa_outputs.weight", 2, 2, C, 0);
   write_folder(&folder, ZERO_F32, CONFIG);
@@ -470,6 +475,7 @@ static void test_weights(void **state) {
   check_write(vocab, "a\n", 2);
   weights = bert_weights_open(dir, &config, &errors);
   assert_string_equal(bert_weights_vocab(weights), vocab);
+  assert_string_equal(bert_weights_folder(weights), dir);
   bert_weights_close(weights);
   bert_weights_close(NULL);
 

@@ -51,10 +51,17 @@ there_and_back() {
     has "labels" "$(tr -d '\t\n' < there_2/config.json)" '"id2label":{"0":"a class","1":"another","2":"a third"}'
 }
 
+# with_words KIND: the fixture's samples under the names that data/ gives them, and their vocabulary beside them.
+with_words() {
+  cp "$fixtures/bert_hf_$1.bin" "$1_train.bin" && cp "$fixtures/bert_hf_$1.bin" "$1_val.bin" &&
+    cp "$fixtures/bert_hf.vocab.txt" "$1.vocab.txt"
+}
+
 # trained NAME KIND TYPE: a folder that was trained and exported in that type.
 trained() {
+  with_words $2
   [ -e "trained_$1_$3/model.safetensors" ] ||
-    ranks 1 self -e "$fixtures/$1" -i "$fixtures/bert_hf_$2.bin" -j "$fixtures/bert_hf_$2.bin" $(task $1) $train_some \
+    ranks 1 self -e "$fixtures/$1" -i "$2_train.bin" -j "$2_val.bin" $(task $1) $train_some \
       --dtype $3 --export "trained_$1_$3" > "train_$1_$3.log"
 }
 
@@ -101,8 +108,8 @@ tokenizer_beside() {
 
 # A checkpoint's folder is what --export writes, and goes on where it ended.
 checkpoint_folder() {
-  local flags="-i $fixtures/bert_hf_pairs.bin -j $fixtures/bert_hf_pairs.bin -e $fixtures/bert_hf_pretraining --task mlm --nsp 1
-    $train_some" file ended
+  local flags="-i pairs_train.bin -j pairs_val.bin -e $fixtures/bert_hf_pretraining --task mlm --nsp 1 $train_some" file ended
+  with_words pairs || return 1
   rm -rf parts ended
   ranks 2 shm -z 2 $flags -b 2 -o parts -n 6 --export ended > log || return 1
   is "files" "$(ls parts/step_00000006 | xargs)" "config.json model.safetensors state.zero tokenizer_config.json vocab.txt" || return 1
@@ -112,10 +119,10 @@ checkpoint_folder() {
   ended=$(sed -n 's/^val loss \([0-9.]*\).*/\1/p' log | tail -1)
   within "loss of the checkpoint's folder" "$(loss 1 -e parts/step_00000006 -j "$fixtures/bert_hf_pairs.bin" --task mlm --nsp 1 $evaluate)" "$ended" || return 1
   # Without a vocabulary beside the samples there is none in the folder; one that is none is found before training.
-  cp "$fixtures/bert_hf_classes.bin" no_classes.bin && cp "$fixtures/bert_hf_classes.bin" bad_classes.bin && echo word > bad.vocab.txt
-  ranks 1 self -e L=1,H=2,C=32,T=19,V=67 -i no_classes.bin --task classify -b 4 -t 19 -x 1 -v 0 -o none -n 1 > log || return 1
+  cp "$fixtures/bert_hf_classes.bin" no_train.bin && cp "$fixtures/bert_hf_classes.bin" bad_train.bin && echo word > bad.vocab.txt
+  ranks 1 self -e L=1,H=2,C=32,T=19,V=67 -i no_train.bin --task classify -b 4 -t 19 -x 1 -v 0 -o none -n 1 > log || return 1
   is "files" "$(ls none/step_00000001 | xargs)" "config.json model.safetensors state.zero" &&
-    fails 1 "vocabulary bad.vocab.txt: has no word [MASK]" -e L=1,H=2,C=32,T=19,V=67 -i bad_classes.bin --task classify -b 4 \
+    fails 1 "-i bad.vocab.txt: has no word [MASK]" -e L=1,H=2,C=32,T=19,V=67 -i bad_train.bin --task classify -b 4 \
       -t 19 -x 1 -v 0 -o none -n 1
 }
 

@@ -205,14 +205,43 @@ static void test_labels(void **state) {
   check_labels(CLASSIFIER ", \"num_labels\": 1, \"problem_type\": \"regression\"}", "LABEL_0");
 }
 
+// As many names as samples can have classes, and one more.
+static void test_most_labels(void **state) {
+  (void)state;
+  enum { MOST = 65536 };
+  for (int more = 0; more <= 1; more++) {
+    FILE *file = fopen(config_path, "wb");
+    assert_non_null(file);
+    fprintf(file, CLASSIFIER ", \"id2label\": {\"0\": \"first\"");
+    for (int i = 1; i < MOST + more; i++) fprintf(file, ", \"%d\": \"name %d\"", i, i);
+    fprintf(file, "}}");
+    assert_int_equal(fclose(file), 0);
+    BertConfig config;
+    BertAbout about;
+    ZeroErrors errors = {0};
+    bert_hf_config(dir, &config, &about, &errors);
+    if (more) {
+      check_one_error(&errors, "config.json: id2label is {", "this program has at most 65536 labels", NULL);
+    } else {
+      check_no_error(&errors);
+      assert_int_equal(about.labels.count, MOST);
+      assert_string_equal(about.labels.lines[MOST - 1], "name 65535");
+    }
+    bert_about_free(&about);
+  }
+}
+
 static void test_dropout(void **state) {
   (void)state;
   static const struct {
     const char *text;
     BertDropoutRates expected;
   } cases[] = {
-      {"{\"model_type\": \"bert\", " SIZES "}", {0.1, 0.1, 0.1}}, // transformers' defaults
-      {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0.25}", {0.25, 0.1, 0.25}},
+      // transformers' defaults; the classifier's is settled with the flags
+      {"{\"model_type\": \"bert\", " SIZES "}", {0.1, 0.1, BERT_DROPOUT_AS_HIDDEN}},
+      {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0.25, \"classifier_dropout\": null}",
+       {0.25, 0.1, BERT_DROPOUT_AS_HIDDEN}},
+      {"{\"model_type\": \"bert\", " SIZES ", \"classifier_dropout\": 0}", {0.1, 0.1, 0.0}},
       {"{\"model_type\": \"bert\", " SIZES ", \"hidden_dropout_prob\": 0, \"attention_probs_dropout_prob\": 0.5,"
        " \"classifier_dropout\": 0.75}",
        {0.0, 0.5, 0.75}},
@@ -270,6 +299,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_keys, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_label_keys, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_labels, setup, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_most_labels, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_dropout, setup, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_files, setup, check_teardown_dir),
   };

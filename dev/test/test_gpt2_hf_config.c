@@ -88,8 +88,9 @@ static void test_files(void **state) {
   expect("[]", "-e @/config.json:1:1: found '['; write the settings between { and }");
   expect("{\n\"n_layer\": 01}", "-e @/config.json:2:12: found '01'; write a number as 12, -0.5 or 1e-3");
   check_write(config_path, "", 0);
-  assert_int_equal(truncate(config_path, (1 << 20) + 1), 0);
-  expect(NULL, CONFIG_AT "has 1048577 bytes, more than the 1048576 that such a file may have; is it the right one?");
+  assert_int_equal(truncate(config_path, (1 << 26) + 1), 0);
+  expect(NULL,
+         CONFIG_AT "has 67108865 bytes, more than the 67108864 that such a file may have; is it the right one?");
   assert_int_equal(unlink(config_path), 0);
   expect(NULL, CONFIG_AT "cannot be opened: No such file or directory; give a folder that has this file");
 }

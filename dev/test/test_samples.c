@@ -51,6 +51,8 @@ static void test_samples_of_several_files(void **state) {
   Samples *samples = open_pattern("*.bin", T, TEST_VOCAB, &errors);
   check_no_error(&errors);
   assert_int_equal(samples_files(samples), 2);
+  check_contains(samples_path(samples, 0), "/a.bin");
+  check_contains(samples_path(samples, 1), "/b.bin");
   const SamplesInfo info = samples_info(samples);
   assert_int_equal(info.num_samples, 12);
   assert_int_equal(info.num_labels, 3);
@@ -414,6 +416,28 @@ static void test_checksums(void **state) {
   }
 }
 
+// Is there a second text in any sample of any file? The model needs two types of tokens then.
+static void test_two_texts(void **state) {
+  (void)state;
+  static const struct {
+    size_t second_in_a, second_in_b; // so many samples have a second text
+    int expected;
+  } cases[] = {{0, 0, 0}, {1, 0, 1}, {0, 1, 1}, {6, 6, 1}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    const size_t with[] = {cases[i].second_in_a, cases[i].second_in_b};
+    ZeroErrors errors = {0};
+    for (size_t k = 0; k < 2; k++) {
+      sample_file_begin(&file, 0, 0);
+      for (size_t n = 0; n < 6; n++) sample_file_add(&file, 4, n + with[k] >= 6 ? 3 : 0, 0.0f);
+      write_file(k == 0 ? "a.bin" : "b.bin");
+    }
+    Samples *samples = open_pattern("[ab].bin", T, TEST_VOCAB, &errors);
+    check_no_error(&errors);
+    assert_int_equal(samples_info(samples).two_texts, cases[i].expected);
+    samples_close(samples);
+  }
+}
+
 static void read_last(void *samples) {
   int tokens[T];
   samples_read(samples, samples_info(samples).num_samples - 1, tokens);
@@ -449,6 +473,16 @@ static void test_failures_while_running(void **state) {
   sample_file_write_bytes(&file, path, sample_file_bytes(&file) - 4);
   check_fatal(read_last, samples, "b.bin: cannot be read at byte", "the file ends there", NULL);
   samples_close(samples);
+  // a second text where there was none
+  sample_file_begin(&file, 0, 0);
+  for (size_t n = 0; n < 6; n++) sample_file_add(&file, 4, 0, 0.0f);
+  write_file("b.bin");
+  samples = open_pattern("b.bin", T, TEST_VOCAB, &errors);
+  check_no_error(&errors);
+  file.second[5] = 3;
+  write_file("b.bin");
+  check_fatal(read_last, samples, "b.bin: sample 5 has a second text, which no sample had at the start", NULL);
+  samples_close(samples);
 }
 
 int main(void) {
@@ -465,6 +499,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_bad_tokens, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_data_for_another_run, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_files_that_differ, check_setup_dir, check_teardown_dir),
+      cmocka_unit_test_setup_teardown(test_two_texts, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_checksums, check_setup_dir, check_teardown_dir),
       cmocka_unit_test_setup_teardown(test_failures_while_running, check_setup_dir, check_teardown_dir),
   };
