@@ -91,6 +91,9 @@ def against_nanogpt(results):
     best = max(ours, key=lambda r: r.value)
     times = ratio(best, eager[0])
     found = f"{times:.2f} times ({best.who})"
+    share = eager[0].more.get("percent_of_peak")
+    if share is not None:
+        found += f", {TIMES_NANOGPT:.0f} would be {TIMES_NANOGPT * share:.0f} % of peak"
     compiled = results.find("demo", who="PyTorch compiled")
     if compiled:
         found += f"; {ratio(best, compiled[0]):.2f} times compiled"

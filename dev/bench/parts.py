@@ -231,9 +231,10 @@ def demo(bench):
     }
     torch = bench.torch(s.demo, bench.threads)
     settings = torch_settings(torch)
-    rate = {}
+    rate, peaks = {}, []
     try:
         for _ in range(bench.settings.rounds):
+            peaks.append(max(bench.gemm("fp32", bench.threads)))
             for who, way in ways.items():
                 run = bench.train(
                     s.demo,
@@ -256,8 +257,10 @@ def demo(bench):
     finally:
         if torch:
             torch.close()
+    flops = s.demo.flops_per_token(s.demo_length)
     for who, rounds in rate.items():
-        bench.results.add("demo", what, who, "tok/s", rounds)
+        share = 100.0 * flops * statistics.median(rounds) / (1e9 * statistics.median(peaks))
+        bench.results.add("demo", what, who, "tok/s", rounds, percent_of_peak=share)
 
 
 # ---------------------------------------------------------------- ranks
