@@ -66,6 +66,8 @@ usage() {
     fails "--glue: --text found as well" python3 "$data/prepare_classify.py" --vocab x --glue rte --folder . --text a &&
     fails "--train: no --label" python3 "$data/prepare_classify.py" --vocab x --train a.tsv --text a &&
     fails "--labels: 1 label found" python3 "$data/prepare_classify.py" --vocab x --train a --text a --label b --labels c &&
+    fails "--labels: a label has a line end" python3 "$data/prepare_classify.py" --vocab x --train a --text a --label b \
+      --labels c $'d\ne' &&
     fails "--val-samples: 1 found" python3 "$data/verse_tasks.py" --vocab x --val-samples 1
 }
 
@@ -265,12 +267,23 @@ formats() { # the same rows in four forms
     shows out/headless_val.bin $'1 | 5 | [CLS] a " b [SEP]\n0 | 5 | [CLS] cafe [UNK] c [SEP]'
 }
 
-labels_found() { # whole numbers sort as numbers; validation is a share of the rows
+labels_found() { # numbers sort as numbers; validation is a share of the rows
   (echo 'n,t' && for i in $(seq 40); do echo "$((i % 4 * 5)),a b c"; done) > stars.csv
   classify --train stars.csv --text t --label n --val-fraction 0.25 --output stars > log || return 1
   is "labels" "$(xargs < stars.labels.txt)" "0 5 10 15" &&
     check show stars_val.bin && is "validation" "$(wc -l < check.log)" 10 &&
-    check show stars_train.bin && is "training" "$(wc -l < check.log)" 30 && is "kinds" "$(sort -u check.log | wc -l)" 4
+    check show stars_train.bin && is "training" "$(wc -l < check.log)" 30 && is "kinds" "$(sort -u check.log | wc -l)" 4 ||
+    return 1
+  # One of the three is in the share for validation alone, and is a label all the same.
+  printf 't,n\na,x\nb,y\nc,z\n' > rare.csv
+  classify --train rare.csv --text t --label n --val-fraction 0.3 --output rare > log &&
+    is "labels" "$(xargs < rare.labels.txt)" "x y z" && check show rare_train.bin && is "training" "$(wc -l < check.log)" 2 ||
+    return 1
+  # JSON's 1.0 and 1 are one number.
+  printf '{"t": "a", "n": %s}\n' 1.0 10 2.5 1 -3e0 > numbers.jsonl
+  classify --train numbers.jsonl --val numbers.jsonl --text t --label n --output numbers > log &&
+    is "labels" "$(xargs < numbers.labels.txt)" "-3 1 2.5 10" &&
+    check show numbers_val.bin && is "numbers" "$(cut -d' ' -f1 check.log | xargs)" "1 3 2 1 0"
 }
 
 cut_to_length() { # the longer text first; of what is left when both are too long, one token more to the longer one
@@ -346,6 +359,7 @@ bad_tables() {
     refuses "--val: t.tsv:4: not UTF-8" t.tsv "${row}b\351\t1\n" &&
     refuses "--val: t.csv:2: 1 columns found, 2 expected" t.csv 'text\tlabel\n"a,1\n' --format tsv || return 1
   refuses "--val: t.csv:5: 1 columns found, 2 expected" t.csv 'text,label\n"a\nb",1\n\nc\n' &&
+    refuses "--val: t.csv:2: label 'go\\nod' has a line end in it; mend the row" t.csv 'text,label\na,"go\nod"\n' &&
     refuses "--val: t.csv:2: not CSV" t.csv 'text,label\n"a"b,1\n' &&
     refuses "--val: t.csv:2: not CSV" t.csv 'text,label\n"a,1\nb,1\n' &&
     refuses "--val: t.jsonl:2: not JSON" t.jsonl '{"text": "a", "label": 1}\n{"text": "a"\n' &&
