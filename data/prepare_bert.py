@@ -93,10 +93,8 @@ def prepare(arguments):
         make(splits[split], texts, arguments.max_length, arguments.short_fraction, (arguments.seed, split))
     print(f"documents   {len(parts['train']):>9,} for training, {len(parts['val']):,} for validation")
     train, val = write_samples(arguments.output, splits, vocabulary)
-    print(
-        f"train on it: scripts/run.sh 4 ./train_bert --task mlm{' --nsp 1' * arguments.pairs} "
-        f"-e L=4,H=4,C=256,T={arguments.max_length},V={len(vocabulary)} -i {train} -j {val}"
-    )
+    task = "mlm --nsp 1" if arguments.pairs else "mlm"
+    print(bert_arguments.command(task, arguments.max_length, len(vocabulary), train, val))
 
 
 if __name__ == "__main__":

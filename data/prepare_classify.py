@@ -231,7 +231,8 @@ def prepare(arguments):
     for split, rows in splits.items():
         if rows.skipped:
             print(f"notice: {split}: {rows.skipped:,} rows left out that cannot be used")
-    print(f"train on it: scripts/run.sh 4 ./train_bert --task classify -i {paths[0]} -j {paths[1]}")
+    print(bert_arguments.command("classify", arguments.max_length, len(vocabulary), paths[0], paths[1]))
+    print("or fine-tune: the same with -e FOLDER, a pretrained model that has this vocabulary")
 
 
 if __name__ == "__main__":

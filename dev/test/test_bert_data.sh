@@ -269,7 +269,7 @@ formats() { # the same rows in four forms
 
 labels_found() { # numbers sort as numbers; validation is a share of the rows
   (echo 'n,t' && for i in $(seq 40); do echo "$((i % 4 * 5)),a b c"; done) > stars.csv
-  classify --train stars.csv --text t --label n --val-fraction 0.25 --output stars > log || return 1
+  classify --train stars.csv --text t --label n --val-fraction 0.25 --output stars > stars.log || return 1
   is "labels" "$(xargs < stars.labels.txt)" "0 5 10 15" &&
     check show stars_val.bin && is "validation" "$(wc -l < check.log)" 10 &&
     check show stars_train.bin && is "training" "$(wc -l < check.log)" 30 && is "kinds" "$(sort -u check.log | wc -l)" 4 ||
@@ -284,6 +284,18 @@ labels_found() { # numbers sort as numbers; validation is a share of the rows
   classify --train numbers.jsonl --val numbers.jsonl --text t --label n --output numbers > log &&
     is "labels" "$(xargs < numbers.labels.txt)" "-3 1 2.5 10" &&
     check show numbers_val.bin && is "numbers" "$(cut -d' ' -f1 check.log | xargs)" "1 3 2 1 0"
+}
+
+command_runs() { # as it is printed, with a step alone
+  why="train_bert is not built"
+  [ -x "$root/train_bert" ] || return 77
+  ln -sf "$root/scripts" "$root/train_bert" .
+  local command
+  command=$(sed -n 's/^train on it: //p' stars.log)
+  has "command" "$command" "--task classify -e L=4,H=4,C=256,T=32,V=18 -i stars_train.bin -j stars_val.bin" &&
+    has "output" "$(cat stars.log)" "-e FOLDER, a pretrained model" || return 1
+  timeout -k 10 "$time_limit" bash -c "$command -x 1" > log 2>&1 < /dev/null || { why=$(tail -n 3 log) && return 1; }
+  has "output" "$(cat log)" "4 classes"
 }
 
 cut_to_length() { # the longer text first; of what is left when both are too long, one token more to the longer one
@@ -426,6 +438,7 @@ test_case "bert data: vocabularies" with_packages vocabularies
 test_case "bert data: vocabulary from a package" with_packages vocabulary_from_package
 test_case "bert data: TSV, CSV, JSONL" with_packages formats
 test_case "bert data: labels found" with_packages labels_found
+test_case "bert data: the printed command runs" with_packages command_runs
 test_case "bert data: cut to length" with_packages cut_to_length
 test_case "bert data: special words" with_packages special_words
 test_case "bert data: GLUE" with_packages glue_tasks
