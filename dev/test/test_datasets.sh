@@ -109,6 +109,7 @@ usage() {
       fails 1 "argument --workers: 0 found; give 1 or more" python3 "$data/$script.py" --workers 0 || return 1
   done
   fails 1 "argument --shard-tokens: 1 found" python3 "$data/fineweb.py" --shard-tokens 1 &&
+    fails 1 "argument --discard: found with --input" python3 "$data/fineweb.py" --input web --discard &&
     fails 1 "invalid choice" python3 "$data/fineweb.py" --version 1T
 }
 
