@@ -195,6 +195,8 @@ vocabularies() {
   grep -v MASK words.txt > no_mask.txt
   (cat words.txt && echo a) > twice.txt
   (cat words.txt && echo Word) > cased.txt
+  (cat words.txt && echo 'Слово') > cyrillic.txt
+  (cat words.txt && echo 'λόγος' && echo '##ℝ') > small.txt # what lower case leaves as it is
   (cat words.txt && seq 70000) > large.txt
   printf '{"model": {"type": "BPE", "vocab": {}}}' > bpe.json
   printf '\377' > binary.txt
@@ -203,6 +205,8 @@ vocabularies() {
     fails "twice.txt:6: 'a' is there twice" pretrain --input same.txt --vocab twice.txt --output bad &&
     fails "cased.txt: has words with capitals, as in 'Word'; give --cased" pretrain --input same.txt --vocab cased.txt --output bad &&
     fails "words.txt: has no word with a capital; leave out --cased" pretrain --input same.txt --vocab words.txt --cased --output bad &&
+    fails "cyrillic.txt: has words with capitals, as in 'Слово'" pretrain --input same.txt --vocab cyrillic.txt --output bad &&
+    fails "small.txt: has no word with a capital" pretrain --input same.txt --vocab small.txt --cased --output bad &&
     fails "large.txt: 70,018 words found, a file of samples can name 65,535" pretrain --input same.txt --vocab large.txt --output bad &&
     fails "bpe.json: a tokenizer of type BPE found" pretrain --input same.txt --vocab bpe.json --output bad &&
     fails "other.json: not a tokenizer.json with a WordPiece" pretrain --input same.txt --vocab other.json --output bad &&
@@ -210,7 +214,11 @@ vocabularies() {
     fails "--vocab: nowhere: No such file" pretrain --input same.txt --vocab nowhere --output bad || return 1
   is "files written" "$(find . -name 'bad*')" "" || return 1
   printf 'Word word\n\nWord word\n' > capital.txt
-  pretrain --input capital.txt --vocab cased.txt --cased --output cased > log && shows cased_val.bin "- | 4 | [CLS] Word word [SEP]"
+  pretrain --input capital.txt --vocab cased.txt --cased --output cased > log && shows cased_val.bin "- | 4 | [CLS] Word word [SEP]" ||
+    return 1
+  printf 'Слово a\n\nСлово a\n' > capital.txt
+  pretrain --input capital.txt --vocab cyrillic.txt --cased --output cyrillic > log &&
+    shows cyrillic_val.bin "- | 4 | [CLS] Слово a [SEP]" && pretrain --input same.txt --vocab small.txt --output small > log
 }
 
 # Out of a package: one that is installed, one that pip finds, where the vocabulary lies in an archive of the package.
