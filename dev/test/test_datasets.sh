@@ -113,6 +113,13 @@ usage() {
     fails 1 "invalid choice" python3 "$data/fineweb.py" --version 1T
 }
 
+no_room() { # a folder of scripts in which nothing can be made: its lock is a folder already, which stops root too
+  mkdir -p fixed/.venv.lock && cp "$data"/*.py "$data"/requirements*.txt fixed
+  fails 1 "fixed/.venv.lock: Is a directory; make fixed a folder that you can write to" python3 fixed/environment.py ||
+    return 1
+  [ -n "$no_packages" ] || { ln -s "$data/.venv" fixed/.venv && python3 fixed/environment.py; } # somebody else made it
+}
+
 # ---------------------------------------------------------------- downloads
 
 complete() {
@@ -381,6 +388,7 @@ if [ -z "$no_packages" ]; then
   mkdir hub && "$python" "$helpers/make_data_sets.py" hub && start_server || exit 1
 fi
 test_case "datasets: usage" usage
+test_case "datasets: no data/.venv can be made" no_room
 test_case "datasets: complete download" with_packages complete
 test_case "datasets: connection cut" with_packages connection_cut
 test_case "datasets: killed while downloading" with_packages killed_in_download
