@@ -173,15 +173,25 @@ sentences() { # ends of sentences; a sentence longer than a sample is cut, nothi
 - | 3 | [CLS] . [SEP]
 - | 7 | [CLS] [UNK] [UNK] a [UNK] b [SEP]
 END
-)"
+)" || return 1
+  # However much white space follows a mark, what goes on in lower case is the same sentence: it is cut, as it is too long.
+  printf 'a b c.  d e a b\n\na b c. \t d e a b\n' > spaces.txt
+  pretrain --input spaces.txt --vocab words.txt --max-length 8 --short-fraction 0 --output spaces > log &&
+    shows spaces_val.bin $'- | 8 | [CLS] a b c . d e [SEP]\n- | 4 | [CLS] a b [SEP]' &&
+    shows spaces_train.bin $'- | 8 | [CLS] a b c . d e [SEP]\n- | 4 | [CLS] a b [SEP]'
 }
 
 bad_texts() {
   printf 'good\n\nb\377d\n' > latin.txt
   printf 'one document\nonly\n' > one.txt
   printf '\n \n' > blank.txt
+  mkfifo pipe
   fails "--input: latin.txt:3: not UTF-8 at byte 1 of the line" pretrain --input latin.txt --vocab words.txt --output bad &&
     fails "--input: nowhere.txt: No such file" pretrain --input nowhere.txt --vocab words.txt --output bad &&
+    fails ": not a regular file; the text is read more than once" \
+      pretrain --input same.txt <(cat same.txt) --vocab words.txt --output bad &&
+    fails "--input: pipe: not a regular file" timeout 60 "$python" "$data/prepare_bert.py" --input pipe --vocab words.txt \
+      --output bad &&
     fails "1 documents found, two or more are needed" pretrain --input one.txt --vocab words.txt --output bad &&
     fails "0 documents found" pretrain --input blank.txt --vocab words.txt --output bad &&
     fails "--train-vocab: 300 found, but the training text gives" pretrain --input same.txt --train-vocab 300 --output bad &&
