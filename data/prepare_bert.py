@@ -60,6 +60,11 @@ def prepare(arguments):
     from samples import PAIRS, SampleFile, write_samples
     from wordpiece import find_vocabulary
 
+    for path in arguments.input or ():
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UserError(
+                f"--input: {path}: not a regular file; the text is read more than once: put it into a file first"
+            )
     one_a_line = arguments.sentences == "lines"
 
     def read():
