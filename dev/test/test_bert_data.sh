@@ -429,6 +429,42 @@ verses() {
     check show few_next_val.bin && is "samples" "$(cut -c1 check.log | sort | uniq -c | xargs)" "50 0 50 1"
 }
 
+# read_bag PREFIX: what bag_of_words.py reads, which needs no scikit-learn
+read_bag() {
+  "$python" -c 'import sys
+sys.path.insert(0, sys.argv[1])
+import bag_of_words, common
+def show():
+    (texts, labels), (val, _) = bag_of_words.read_prefix(sys.argv[2])
+    print(len(val), *map(" ".join, texts), labels.tolist(), sep=" | ")
+sys.exit(common.run(show))' "$data" "$1"
+}
+
+bad_bags() { # each: what is done to the good files, and what is said then
+  # hurt TEXT COMMAND...
+  hurt() {
+    local text=$1 ending
+    shift
+    for ending in _train.bin _val.bin .vocab.txt; do cp "bag$ending" "hurt$ending"; done
+    "$@" && fails "$text" read_bag hurt
+  }
+  write_end() { printf "$1" | dd of=hurt_train.bin bs=1 seek=$(($(stat -c %s hurt_train.bin) - $2)) conv=notrunc status=none; }
+  printf 'text,more,label\na,word,0\ngood,b,1\nab,c,0\nc d,ab,1\n' > bag.csv
+  classify --train bag.csv --val bag.csv --text text --text2 more --label label --output bag > log || return 1
+  read_bag bag > log && is "samples" "$(cat log)" "4 | a 2:word | good 2:b | ab 2:c | c d 2:ab | [0, 1, 0, 1]" || return 1
+  hurt "hurt_train.bin: damaged: 1,132 bytes found, 1,134 expected for 4 samples" truncate -s -2 hurt_train.bin &&
+    hurt "hurt_val.bin: damaged: 1,024 bytes found" truncate -s 1024 hurt_val.bin &&
+    hurt "hurt_val.bin: not a file of samples" truncate -s 1000 hurt_val.bin &&
+    hurt "hurt_train.bin: damaged: an offset, a token or a label is out of range" write_end '\022\0' 4 &&
+    hurt "18 words, PREFIX.vocab.txt has 17" sed -i '$d' hurt.vocab.txt &&
+    hurt "hurt.vocab.txt: not UTF-8 at byte 6" sed -i '2s/.*/\xff/' hurt.vocab.txt || return 1
+  head -n 3 bag.csv > few.csv && classify --train few.csv --val few.csv --text text --label label --output few > log &&
+    fails "few_train.bin: 2 samples; without those that choose the penalty they are of 0 classes" read_bag few || return 1
+  printf 'text,label\na,0\nb,0\nc,0\nd,0\n' > one.csv
+  classify --train one.csv --val one.csv --text text --label label --labels 0 1 --output one > log &&
+    fails "one_train.bin: 4 samples; without those that choose the penalty they are of 1 classes" read_bag one
+}
+
 bag_of_words() { # words that tell are found; an order is not
   if ! (cd "$data" && python3 -c 'import environment; environment.make("requirements_baseline.txt")') > log 2>&1; then
     why="scikit-learn cannot be installed: $(grep -m 1 '^error: ' log)"
@@ -461,6 +497,7 @@ test_case "bert data: cut to length" with_packages cut_to_length
 test_case "bert data: special words" with_packages special_words
 test_case "bert data: GLUE" with_packages glue_tasks
 test_case "bert data: bad tables" with_packages bad_tables
+test_case "bert data: damaged files for bag_of_words.py" with_packages bad_bags
 if [ "$long" = --long ]; then
   test_case "bert data: verses" with_bible verses
   test_case "bert data: bag of words" with_bible bag_of_words
