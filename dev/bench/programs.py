@@ -1,10 +1,12 @@
 """Runs the programs that are measured, and reads the figures that they print."""
 
 import array
+import contextlib
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -13,6 +15,7 @@ from common import ROOT, UserError, note
 TRAIN = os.path.join(ROOT, "train_gpt2")
 RUN = os.path.join(ROOT, "scripts", "run.sh")
 TIME_LIMIT = 1800  # seconds: a program that takes longer hangs
+END_LIMIT = 10  # seconds that a program has to end when it is asked to: mpirun ends its ranks
 TOKEN_MAGIC, TOKEN_VERSION, HEADER_INTS = 20240520, 1, 256
 
 STEP = re.compile(
@@ -24,11 +27,35 @@ MEMORY = re.compile(r"^  (activations) +(?:\S+ +){2}([0-9.]+)$", re.MULTILINE)
 LLMC_STEP = re.compile(r"step (\d+).*took ([0-9.]+) ms")
 
 
+class ExitCode(UserError):
+    """A program ended by itself, with another exit code than 0."""
+
+
+def kill_session(leader):
+    """Kills all processes of a session: mpirun's ranks have groups of their own, but not sessions."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(ProcessLookupError):  # it has ended since
+            if os.getsid(int(name)) == leader:
+                os.kill(int(name), signal.SIGKILL)
+
+
+def end(process):
+    """Ends a program that was started in a session of its own, and all that it started."""
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_LIMIT)
+    finally:  # when this is interrupted, too
+        kill_session(process.pid)
+        process.wait()
+
+
 def call(command, environment=None, cwd=None):
-    """What a program prints. UserError with its last lines if it fails."""
+    """What a program prints. UserError with its last lines if it fails. Nothing that it started outlives this."""
     shown = " ".join(command)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -36,17 +63,23 @@ def call(command, environment=None, cwd=None):
             text=True,
             env={**os.environ, **(environment or {})},
             cwd=cwd or ROOT,
-            timeout=TIME_LIMIT,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"`{shown}` did not end within {TIME_LIMIT} s") from None
     except OSError as problem:
         raise UserError(f"`{shown}` cannot be started: {problem}") from None
-    if done.returncode != 0:
-        last = "\n".join(done.stdout.splitlines()[-10:])
-        raise UserError(f"`{shown}` ended with exit code {done.returncode}:\n{last}")
-    return done.stdout
+    with process:
+        try:
+            output, _ = process.communicate(timeout=TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            end(process)
+            raise UserError(f"`{shown}` did not end within {TIME_LIMIT} s") from None
+        except BaseException:  # Ctrl-C and SIGTERM do not reach its session
+            end(process)
+            raise
+    if process.returncode != 0:
+        last = "\n".join(output.splitlines()[-10:])
+        raise ExitCode(f"`{shown}` ended with exit code {process.returncode}:\n{last}")
+    return output
 
 
 def call_ranks(ranks, command, environment=None):
@@ -57,7 +90,7 @@ def call_ranks(ranks, command, environment=None):
     command = [RUN, str(ranks), *command]
     try:
         return call(command, environment)
-    except UserError as problem:
+    except ExitCode as problem:
         note(f"once more after: {problem}")
         return call(command, environment)
 
@@ -116,6 +149,7 @@ def llmc_steps(binary, folder, steps, threads):
         stdout=its_side,
         stderr=its_side,
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"},
+        start_new_session=True,
     ) as process:
         os.close(its_side)
         end = time.monotonic() + TIME_LIMIT
@@ -131,7 +165,7 @@ def llmc_steps(binary, folder, steps, threads):
                 whole = output[: output.rfind("\n") + 1]
                 seconds = [float(ms) / 1e3 for _, ms in LLMC_STEP.findall(whole)]
         finally:
-            process.kill()
+            kill_session(process.pid)
             os.close(main_side)
     if len(seconds) < steps + 2:
         raise UserError(

@@ -172,6 +172,121 @@ P
   [ "$why" = ok ]
 }
 
+# What is measured ends with its time limit and with bench.py, and whatever it started: a program as mpirun is, whose rank
+# is in a process group of its own.
+hanging_programs() {
+  cat > mpirun.sh <<'R'
+#!/usr/bin/env bash
+set -m
+sleep 100 &
+echo "$!" >> "$(dirname "$0")/started"
+wait
+R
+  chmod +x mpirun.sh
+  why=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - ${long:+"$long"} 2>&1 <<'P'
+import os, signal, sys, threading, time
+import programs
+from bench import stop
+from common import UserError
+
+def started():
+    try:
+        return [int(line) for line in open("started")]
+    except FileNotFoundError:
+        return []
+
+def check(what, count):
+    found = started()
+    states = []
+    for pid in found:
+        try:
+            states.append(open(f"/proc/{pid}/stat").read().rpartition(") ")[2][0])
+        except OSError:
+            states.append("gone")
+    if len(found) != count or set(states) - {"gone", "Z"}:
+        raise SystemExit(f"{what}: {count} programs expected, none of them running; found {found}, {states}")
+
+def hang(limit, command):
+    programs.TIME_LIMIT = limit
+    try:
+        programs.call_ranks(2, command)
+        raise SystemExit("no error after the time limit")
+    except UserError as problem:
+        if f"did not end within {limit} s" not in str(problem):
+            raise SystemExit(f"after the time limit: {problem}")
+
+mpirun, programs.RUN = programs.RUN, os.path.abspath("mpirun.sh")
+hang(2, ["true"])
+check("after the time limit", 1)  # not once more
+
+def terminate():
+    while len(started()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, stop)
+programs.TIME_LIMIT = 100
+threading.Thread(target=terminate, daemon=True).start()
+try:
+    programs.call_ranks(2, ["true"])
+    raise SystemExit("no KeyboardInterrupt after SIGTERM")
+except KeyboardInterrupt:
+    pass
+check("after SIGTERM", 2)
+
+if sys.argv[1:]:
+    programs.RUN = mpirun
+    hang(15, ["sh", "-c", f"echo $$ >> {os.path.abspath('started')}; exec sleep 100"])
+    check("after mpirun's time limit", 4)
+
+try:  # one failure alone may be mpirun's
+    programs.RUN = "/bin/false"
+    programs.call_ranks(2, ["true"])
+    raise SystemExit("no error after exit code 1")
+except UserError as problem:
+    if "ended with exit code 1" not in str(problem):
+        raise SystemExit(f"after exit code 1: {problem}")
+print("ok")
+P
+  )
+  is "messages: $why" "$(grep -c 'once more after' <<< "$why")" 1 && [ "$(tail -n 1 <<< "$why")" = ok ]
+}
+
+late_answers() { # PyTorch's late answer is not taken for that to the next question
+  cat > late.sh <<'R'
+#!/usr/bin/env bash
+while read -r _; do
+  seconds=1
+  [ -e slow ] && seconds=9 && sleep 1
+  echo "{\"seconds\": [$seconds], \"parameters\": $PARAMETERS}"
+done
+R
+  chmod +x late.sh && touch slow
+  why=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - 2>&1 <<'P'
+import os
+import rivals
+from common import TINIER, UserError
+
+os.environ["PARAMETERS"] = str(TINIER.parameters)
+rivals.TIME_LIMIT = 0.5
+with rivals.Torch(os.path.abspath("late.sh"), TINIER, 1) as torch:
+    try:
+        raise SystemExit(f"an answer in time: {torch.ask(steps=1)}")
+    except UserError as problem:
+        if "did not answer within 0.5 s" not in str(problem):
+            raise SystemExit(problem)
+    rivals.TIME_LIMIT = 60
+    os.remove("slow")
+    for _ in range(2):
+        if (found := torch.ask(steps=1)) != [1]:
+            raise SystemExit(f"seconds {found}, expected [1]")
+print("ok")
+P
+  )
+  [ "$why" = ok ]
+}
+
 rivals_in_pytorch() {
   [ -n "${ZERO_C_REFERENCE_PYTHON:-}" ] || [ -x "$root/.venv/bin/python" ] ||
     { why="no Python with PyTorch; give one by ZERO_C_REFERENCE_PYTHON" && return 77; }
@@ -184,6 +299,8 @@ rivals_in_pytorch() {
 
 test_case "bench: bad usage" bad_usage
 test_case "bench: lines hold and are missed" verdicts
+test_case "bench: programs that hang are ended" hanging_programs
+test_case "bench: late answers" late_answers
 if [ "$long" = --long ]; then
   test_case "bench: every part runs" every_part
   test_case "bench: shares agree with the trainer's" shares_agree
