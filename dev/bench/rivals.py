@@ -31,7 +31,8 @@ ENVIRONMENT = {
 def find_python(given):
     """(path, version of PyTorch) of a Python that has it; Missing if none is found."""
     places = [given] if given else [os.environ.get("ZERO_C_REFERENCE_PYTHON"), os.path.join(ROOT, ".venv/bin/python")]
-    for place in filter(None, places):
+    # Not realpath: a virtual environment's Python is a link, and knows its packages by where that lies.
+    for place in map(os.path.abspath, filter(None, places)):
         if not os.path.exists(place):
             continue
         try:
