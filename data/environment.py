@@ -81,7 +81,7 @@ def make(*more):
         if ready(*names):  # somebody else made it, who may write there
             return
         raise UserError(
-            f"{VENV}.lock: {problem.strerror}; make {HERE or '.'} a folder that you can write to, or give a Python that "
+            f"{VENV}.lock: {problem.strerror}; make {HERE or '.'} a folder that you can write to, or use a Python that "
             f"has the packages of {listed}"
         ) from None
     with lock:

@@ -81,7 +81,7 @@ def check(words, numbers, cased, origin):
     missing = [word for word in SPECIALS if word not in numbers]
     if missing:
         raise UserError(f"{origin}: no word {', '.join(missing)}; BERT needs {', '.join(SPECIALS)}: {other}")
-    # What lower case changes: not the sign of the real numbers, which bert-base-uncased has and isupper calls a capital.
+    # What lower case changes: not the sign of the real numbers, which bert-base-uncased has and isupper takes for one.
     capital = next((word for word in words if word != word.lower() and not re.fullmatch(r"\[.*\]", word)), None)
     if capital is not None and not cased:
         raise UserError(f"{origin}: has words with capitals, as in '{capital}'; give --cased with it")
