@@ -254,10 +254,12 @@ for split, files in ("val", ["00"]), ("train", ["01", "02"]):
   fails 1 "stories_tar/$unpacked: was unpacked from an archive that is not known, not from $unpacked.tar.gz, " \
     "$python" "$data/tinystories.py" --input $archive --output stories_tar || return 1
   head -c 9000 $archive > cut.tar.gz
-  cp $archive hole.tar.gz
-  head -c 3000 /dev/zero | tr '\0' '\377' | dd of=hole.tar.gz bs=1 seek=4000 conv=notrunc status=none
+  cp $archive hole.tar.gz && cp $archive mixed.tar.gz
+  head -c 3000 /dev/zero | tr '\0' '\377' | dd of=hole.tar.gz bs=1 seek=14000 conv=notrunc status=none # two files are left
+  dd if=$archive of=mixed.tar.gz bs=1 skip=15000 seek=7000 count=1000 conv=notrunc status=none # zlib cannot go on
   fails 1 "cut.tar.gz: damaged" "$python" "$data/tinystories.py" --input cut.tar.gz --output bad_stories &&
-    fails 1 "hole.tar.gz: damaged" "$python" "$data/tinystories.py" --input hole.tar.gz --output bad_stories || return 1
+    fails 1 "hole.tar.gz: damaged" "$python" "$data/tinystories.py" --input hole.tar.gz --output bad_stories &&
+    fails 1 "mixed.tar.gz: damaged" "$python" "$data/tinystories.py" --input mixed.tar.gz --output bad_stories || return 1
   cp -r stories/TinyStories_all_data bad_json && echo '[{"text": 1}]' > bad_json/data01.json
   fails 1 "bad_json/data01.json: not a list of stories in JSON" \
     "$python" "$data/tinystories.py" --input bad_json --output bad_stories
