@@ -31,23 +31,48 @@ class ExitCode(UserError):
     """A program ended by itself, with another exit code than 0."""
 
 
-def kill_session(leader):
-    """Kills all processes of a session: mpirun's ranks have groups of their own, but not sessions."""
+def processes():
+    """{its number: (its parent's number, its session)} of each process of this machine."""
+    found = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(ProcessLookupError):  # it has ended since
-            if os.getsid(int(name)) == leader:
-                os.kill(int(name), signal.SIGKILL)
+        with contextlib.suppress(OSError):  # it has ended since
+            with open(f"/proc/{name}/stat", "rb") as file:
+                _, parent, _, session, *_ = file.read().rpartition(b")")[2].split()
+            found[int(name)] = (int(parent), int(session))
+    return found
+
+
+def sessions_of(leader):
+    """The sessions of a program that was started in one of its own and of all that it started: run.sh gives mpirun
+    another one, and mpirun its ranks other groups."""
+    running, sessions = processes(), {leader}
+    while more := {own for parent, own in running.values() if running.get(parent, (0, 0))[1] in sessions} - sessions:
+        sessions |= more
+    return sessions
+
+
+def send(number, sessions):
+    """A signal to all processes of these sessions."""
+    for pid, (_, session) in processes().items():
+        if session in sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def kill(leader):
+    """Kills a program that was started in a session of its own, and all that it started."""
+    send(signal.SIGKILL, sessions_of(leader))
 
 
 def end(process):
-    """Ends a program that was started in a session of its own, and all that it started."""
+    """The same, but asks it to end first, which gives mpirun the time to tidy up."""
+    sessions = sessions_of(process.pid)
     try:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        send(signal.SIGTERM, sessions)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(END_LIMIT)
     finally:  # when this is interrupted, too
-        kill_session(process.pid)
+        send(signal.SIGKILL, sessions | sessions_of(process.pid))
         process.wait()
 
 
@@ -165,7 +190,7 @@ def llmc_steps(binary, folder, steps, threads):
                 whole = output[: output.rfind("\n") + 1]
                 seconds = [float(ms) / 1e3 for _, ms in LLMC_STEP.findall(whole)]
         finally:
-            kill_session(process.pid)
+            kill(process.pid)
             os.close(main_side)
     if len(seconds) < steps + 2:
         raise UserError(

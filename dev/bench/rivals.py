@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 from common import HERE, ROOT, Missing, UserError, note
-from programs import TIME_LIMIT, call, kill_session, llmc_steps, trainer, write_tokens
+from programs import TIME_LIMIT, call, kill, llmc_steps, trainer, write_tokens
 
 SCRIPT = os.path.join(HERE, "torch_gpt2.py")
 METHODS = {0: "ddp", 1: "zero1", 2: "fsdp2", 3: "fsdp3"}  # by the ZeRO stage that they are comparable with
@@ -88,7 +88,7 @@ class Torch:
 
     def end(self):
         for process in self.processes:
-            kill_session(process.pid)
+            kill(process.pid)
         for process in self.processes:
             process.wait()
             for pipe in (process.stdin, process.stdout):

@@ -189,17 +189,15 @@ P
   [ "$why" = ok ]
 }
 
-# What is measured ends with its time limit and with bench.py, and whatever it started: a program as mpirun is, whose rank
-# is in a process group of its own.
+# What is measured ends with its time limit and with bench.py, and whatever it started: in place of run.sh a program that
+# starts another in a session of its own, as mpirun, with a rank in a process group of its own that does not heed SIGTERM.
 hanging_programs() {
-  cat > mpirun.sh <<'R'
+  cat > run.sh <<'R'
 #!/usr/bin/env bash
-set -m
-sleep 100 &
-echo "$!" >> "$(dirname "$0")/started"
+setsid bash -c 'set -m; (trap "" TERM && exec sleep 100) & echo "$!" >> "$1/started"; wait' - "$(dirname "$0")" &
 wait
 R
-  chmod +x mpirun.sh
+  chmod +x run.sh
   local output
   output=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - ${long:+"$long"} 2>&1 <<'P'
 import os, signal, sys, threading, time
@@ -236,7 +234,8 @@ def hang(limit, command):
         if f"did not end within {limit} s" not in str(problem):
             raise SystemExit(f"after the time limit: {problem}")
 
-mpirun, programs.RUN = programs.RUN, os.path.abspath("mpirun.sh")
+run, programs.RUN = programs.RUN, os.path.abspath("run.sh")
+programs.END_LIMIT = 2
 hang(2, ["true"])
 check("after the time limit", 1)  # not once more
 
@@ -257,7 +256,7 @@ except KeyboardInterrupt:
 check("after SIGTERM", 2)
 
 if sys.argv[1:]:
-    programs.RUN = mpirun
+    programs.RUN = run
     hang(15, ["sh", "-c", f"echo $$ >> {os.path.abspath('started')}; exec sleep 100"])
     check("after mpirun's time limit", 4)
 
