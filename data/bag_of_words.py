@@ -35,6 +35,16 @@ def parse_arguments(argv):
     return arguments
 
 
+def read_words(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.rstrip("\n") for line in file]
+    except OSError as problem:
+        raise UserError(f"{path}: {problem.strerror}; prepare the data first") from None
+    except UnicodeDecodeError as problem:
+        raise UserError(f"{path}: not UTF-8 at byte {problem.start:,}; prepare the data anew") from None
+
+
 def read_samples(path, words):
     """(texts, labels): each text is the sample's words, from the second text with the mark `2:` before each."""
     import numpy as np
@@ -51,13 +61,27 @@ def read_samples(path, words):
         raise UserError(f"{path}: not a file of samples; give the prefix of one")
     if header[3] < 2:
         raise UserError(f"{path}: has no classes; give samples for classification")
-    count, at = int(header[2]), HEADER_BYTES
-    parts = []
-    for kind, number in ((np.uint64, count + 1), (np.uint16, count), (np.float32, count)):
+    if header[4] != len(words):
+        raise UserError(
+            f"{path}: made with a vocabulary of {header[4]:,} words, PREFIX.vocab.txt has {len(words):,}; prepare the "
+            "data anew"
+        )
+    count, num_tokens = int(header[2]), int(header[10:12].view(np.uint64)[0])
+    sizes = ((np.uint64, count + 1), (np.uint16, count), (np.float32, count), (np.uint16, num_tokens))
+    expected = HEADER_BYTES + sum(np.dtype(kind).itemsize * number for kind, number in sizes)
+    if count < 1 or len(content) != expected:
+        raise UserError(
+            f"{path}: damaged: {len(content):,} bytes found, {expected:,} expected for {count:,} samples; prepare the "
+            "data anew"
+        )
+    parts, at = [], HEADER_BYTES
+    for kind, number in sizes:
         parts.append(np.frombuffer(content, kind, number, at))
         at += parts[-1].nbytes
-    offsets, seconds, labels = parts
-    tokens = np.frombuffer(content, np.uint16, int(offsets[-1]), at)
+    offsets, seconds, labels, tokens = parts
+    whole = offsets[0] == 0 and offsets[-1] == num_tokens and (offsets[:-1] < offsets[1:]).all()
+    if not (whole and tokens.max() < len(words) and labels.min() >= 0 and labels.max() < header[3]):
+        raise UserError(f"{path}: damaged: an offset, a token or a label is out of range; prepare the data anew")
     special = set(header[6:9].tolist())
     texts = []
     for begin, end, second in zip(offsets[:-1].tolist(), offsets[1:].tolist(), seconds.tolist()):
@@ -74,11 +98,33 @@ def read_samples(path, words):
     return texts, labels.astype(int)
 
 
+def read_prefix(prefix):
+    """(texts, labels) of the training split, and of the validation split; with enough to choose a penalty by."""
+    import numpy as np
+
+    words = read_words(f"{prefix}.vocab.txt")
+    (train, labels), val = (read_samples(f"{prefix}_{split}.bin", words) for split in ("train", "val"))
+    classes = len(np.unique(labels[~held_out(labels)]))
+    if classes < 2:
+        raise UserError(
+            f"{prefix}_train.bin: {len(labels):,} samples; without those that choose the penalty they are of {classes} "
+            "classes, two or more are needed: give more samples"
+        )
+    return (train, labels), val
+
+
+def held_out(labels):
+    """Which samples of the training split choose the penalty: (samples) bool."""
+    import numpy as np
+
+    return (np.arange(len(labels)) // 2) % HELD_OUT == 0  # samples may come in twos of the same words
+
+
 def best_penalty(counts, labels):
     """The penalty whose model is right most often on samples of the training split that it was not made from."""
     import numpy as np
 
-    held = (np.arange(len(labels)) // 2) % HELD_OUT == 0  # samples may come in twos of the same words
+    held = held_out(labels)
     results = [(fit(counts[~held], labels[~held], penalty).score(counts[held], labels[held])) for penalty in PENALTIES]
     return PENALTIES[int(np.argmax(results))]
 
@@ -95,13 +141,7 @@ def main():
     import numpy as np
     from sklearn.feature_extraction.text import CountVectorizer
 
-    try:
-        with open(f"{arguments.prefix}.vocab.txt", encoding="utf-8") as file:
-            words = [line.rstrip("\n") for line in file]
-    except OSError as problem:
-        raise UserError(f"{arguments.prefix}.vocab.txt: {problem.strerror}; prepare the data first") from None
-    train, train_labels = read_samples(f"{arguments.prefix}_train.bin", words)
-    val, val_labels = read_samples(f"{arguments.prefix}_val.bin", words)
+    (train, train_labels), (val, val_labels) = read_prefix(arguments.prefix)
     vectorizer = CountVectorizer(analyzer=lambda text: ngrams(text, arguments.ngrams))
     counts = vectorizer.fit_transform(train)
     penalty = best_penalty(counts, train_labels)

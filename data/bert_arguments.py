@@ -38,6 +38,15 @@ def add_max_length(parser):
     parser.add_argument("--max-length", type=int, default=128, metavar="T", help="tokens of a sample at most (128)")
 
 
+def command(task, max_length, words, train, val):
+    """The line that trains on what was written, as it can be run: a small model with room for its samples. task: --task
+    and what belongs to it; words: of the vocabulary; train, val: paths."""
+    return (
+        f"train on it: scripts/run.sh 4 ./train_bert --task {task} -e L=4,H=4,C=256,T={max_length},V={words} "
+        f"-i {train} -j {val}"
+    )
+
+
 def check(parser, arguments):
     """Ends with a message if a number is not one that can be meant."""
     if not MIN_LENGTH <= arguments.max_length <= MAX_LENGTH:

@@ -1,6 +1,8 @@
 """What the scripts of this folder share: errors that a user can mend, arguments, files that are never half-written."""
 
 import argparse
+import contextlib
+import glob
 import os
 import sys
 
@@ -58,12 +60,22 @@ def run(main):
     return 0
 
 
+def remove_abandoned(path):
+    """Removes what processes that were killed while they wrote this file left of it."""
+    for left in glob.glob(f"{glob.escape(path)}.tmp[0-9]*"):
+        pid = left.rpartition(".tmp")[2]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            with contextlib.suppress(FileNotFoundError):  # another process removes it too
+                os.remove(left)
+
+
 def write_files(files):
     """Writes {path: pieces} to temporary names and renames all at the end: no file is ever half-written."""
     temporary = {path: f"{path}.tmp{os.getpid()}" for path in files}
     try:
         for path, pieces in files.items():
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            remove_abandoned(path)
             with open(temporary[path], "wb") as file:
                 file.writelines(pieces)
                 file.flush()

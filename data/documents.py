@@ -7,7 +7,7 @@ from common import UserError
 
 # Where a sentence ends: marks of its end, closing quotes, then white space, unless what follows goes on in lower case;
 # or the full stops of Chinese and Japanese.
-SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+(?![a-z])|[。！？]+[”’」』）]*\s*")
+SENTENCE_END = re.compile(r"[.!?]+[\"'”’)\]]*\s+(?![a-z\s])|[。！？]+[”’」』）]*\s*")
 
 
 def read_lines(path, flag):

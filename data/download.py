@@ -149,14 +149,24 @@ def local_path(remote, folder):
     return os.path.join(folder, os.path.basename(remote.name))
 
 
+def is_there(remote, path):
+    """Is this file at the path, by all that is known of it?"""
+    if not os.path.exists(path) or remote.size not in (None, os.path.getsize(path)):
+        return False
+    if remote.sha256 in (None, sha256_of(path)):
+        return True
+    print(f"notice: {path}: another file than {remote.url}, by its SHA-256; downloading that", flush=True)
+    return False
+
+
 def fetch(remote, folder, attempts):
     """Downloads the file into the folder unless it is there, whole; returns its path. attempts: in a row, without one
     new byte, before it gives up."""
     path = local_path(remote, folder)
     part = path + ".part"
-    if os.path.exists(path) and remote.size in (None, os.path.getsize(path)):
-        return path
     try:
+        if is_there(remote, path):
+            return path
         os.makedirs(folder, exist_ok=True)
         resumed = part_size(part)
         print(f"download {remote.url}" + (f" from byte {resumed:,}" if resumed else ""), flush=True)

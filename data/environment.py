@@ -73,12 +73,21 @@ def make(*more):
     more: names of files of requirements besides requirements.txt."""
     if sys.version_info[:2] < OLDEST_PYTHON:
         raise UserError(f"Python {sys.version.split()[0]} found; the scripts of data sets need 3.10 or newer")
-    with open(f"{VENV}.lock", "w", encoding="utf-8") as lock:
+    names = (REQUIREMENTS, *more)
+    listed = " and ".join(paths(names))
+    try:
+        lock = open(f"{VENV}.lock", "w", encoding="utf-8")
+    except OSError as problem:
+        if ready(*names):  # somebody else made it, who may write there
+            return
+        raise UserError(
+            f"{VENV}.lock: {problem.strerror}; make {HERE or '.'} a folder that you can write to, or use a Python that "
+            f"has the packages of {listed}"
+        ) from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        names = (REQUIREMENTS, *more)
         if ready(*names):
             return
-        listed = " and ".join(paths(names))
         print(f"making {VENV} with the packages of {listed}, once", flush=True)
         this = os.path.join(HERE, "environment.py")
         install = ["-m", "pip", "install", "--no-deps"] + [word for path in paths(names) for word in ("-r", path)]

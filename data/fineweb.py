@@ -97,6 +97,8 @@ def main():
     arguments = parse_data_set(parser, sys.argv[1:])
     if not 2 <= arguments.shard_tokens <= LARGEST_SHARD:
         parser.error(f"argument --shard-tokens: {arguments.shard_tokens} found; give 2 to {LARGEST_SHARD:,}")
+    if arguments.input and arguments.discard:
+        parser.error("argument --discard: found with --input; copies of yours are never deleted, leave --discard out")
     name = "edu_fineweb" if arguments.edu else "fineweb"
     if arguments.output == parser.get_default("output"):
         arguments.output = os.path.join(os.path.dirname(arguments.output), f"{name}{arguments.version}")

@@ -52,6 +52,8 @@ class Table:
             value = entry[column]
             if not isinstance(value, (str, int, float)) or isinstance(value, bool):
                 return None, f"'{column}' is neither text nor a number"
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)  # 1.0 and 1 are the same number, and so the same label
             values.append(str(value))
         return checked(values)
 

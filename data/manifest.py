@@ -76,14 +76,17 @@ class Manifest:
         return self.data["sources"]
 
     def set_sources(self, sources):
-        """sources: [{"name", "size", …}], in order. They must be those that the folder was begun with."""
+        """sources: [{"name", "size", …}], in order, with "sha256" where it is known. They must be those that the folder
+        was begun with."""
         if self.sources is not None and self.begun():
-            before, now = ([(source["name"], source["size"]) for source in some] for some in (self.sources, sources))
+            known = all(source.get("sha256") for source in [*self.sources, *sources])
+            what = ("name", "size", "sha256") if known else ("name", "size")
+            before, now = ([tuple(source[key] for key in what) for source in some] for some in (self.sources, sources))
             for old, new in zip(before + [None] * len(now), now + [None] * len(before)):
                 if old != new:
                     raise UserError(
-                        f"--input: this folder was begun with other files: {old} in {self.path}, now {new} (name and "
-                        "size); give the same files, or another --output"
+                        f"--input: this folder was begun with other files: {old} in {self.path}, now {new} "
+                        f"({', '.join(what)}); give the same files, or another --output"
                     )
         self.data["sources"] = sources
 

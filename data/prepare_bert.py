@@ -60,6 +60,11 @@ def prepare(arguments):
     from samples import PAIRS, SampleFile, write_samples
     from wordpiece import find_vocabulary
 
+    for path in arguments.input or ():
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise UserError(
+                f"--input: {path}: not a regular file; the text is read more than once: put it into a file first"
+            )
     one_a_line = arguments.sentences == "lines"
 
     def read():
@@ -93,10 +98,8 @@ def prepare(arguments):
         make(splits[split], texts, arguments.max_length, arguments.short_fraction, (arguments.seed, split))
     print(f"documents   {len(parts['train']):>9,} for training, {len(parts['val']):,} for validation")
     train, val = write_samples(arguments.output, splits, vocabulary)
-    print(
-        f"train on it: scripts/run.sh 4 ./train_bert --task mlm{' --nsp 1' * arguments.pairs} "
-        f"-e L=4,H=4,C=256,T={arguments.max_length},V={len(vocabulary)} -i {train} -j {val}"
-    )
+    task = "mlm --nsp 1" if arguments.pairs else "mlm"
+    print(bert_arguments.command(task, arguments.max_length, len(vocabulary), train, val))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ PREFIX.vocab.txt, and PREFIX.labels.txt with the classes' names in the order of 
 import argparse
 import math
 import os
+import re
 import sys
 
 import bert_arguments
@@ -29,6 +30,7 @@ from labelled import FORMATS, Table
 MOST_FOUND = 1000  # different labels in a training file, unless --labels names them
 LARGEST = 1e18  # of numbers to be predicted: a square of them fits into fp32
 NAMED = 20  # labels that a message lists
+LINE_END = re.compile("[\r\n]")  # PREFIX.labels.txt has a label a line
 
 
 def parse_arguments(argv):
@@ -78,6 +80,8 @@ def parse_arguments(argv):
             parser.error("argument --labels: a label is there twice; give each once")
         if arguments.labels and len(arguments.labels) < 2:
             parser.error("argument --labels: 1 label found; give two or more, or --regression")
+        if any(LINE_END.search(label) for label in arguments.labels or ()):
+            parser.error("argument --labels: a label has a line end in it; give labels of one line")
     if arguments.output is None:
         arguments.output = os.path.join(HERE, arguments.glue.lower() if arguments.glue else "classify")
     return arguments
@@ -110,6 +114,8 @@ class Rows:
         for line, values, problem in self.table.rows():
             if problem is None and not values[-1].strip():
                 problem = "the label is empty"
+            if problem is None and LINE_END.search(values[-1].strip()):
+                problem = f"label {values[-1].strip()!r} has a line end in it"
             if problem is None:
                 *texts, label = values
                 self.texts.append(tuple(texts) if len(texts) > 1 else texts[0])
@@ -137,7 +143,7 @@ class Rows:
 
 
 def find_labels(rows):
-    """The labels that occur, sorted: as numbers if they all are whole numbers."""
+    """The labels that occur, sorted: as numbers if they all are numbers."""
     found = set(rows.labels)
     if len(found) > MOST_FOUND:
         raise UserError(
@@ -149,10 +155,10 @@ def find_labels(rows):
             f"{rows.table.flag}: {rows.table.path}: {len(found)} different labels found, two or more are needed; give "
             "another --label, or --labels"
         )
-    try:
-        return sorted(found, key=int)
-    except ValueError:
+    numbers = {label: number_of(label) for label in found}
+    if None in numbers.values():
         return sorted(found)
+    return sorted(found, key=lambda label: (numbers[label], label))  # 1 and 01 have one order, too
 
 
 def number_of(label):
@@ -201,18 +207,16 @@ def read(arguments):
     """({split: Rows}, the labels, None for regression)"""
     tables = glue.tables(arguments.glue, arguments.folder) if arguments.glue else own_tables(arguments)
     splits = {split: Rows(table, arguments.bad_rows == "skip").read() for split, table in tables.items()}
-    if "val" not in splits:
-        count = len(splits["train"].texts)
-        if count < 2:
-            raise UserError(
-                f"--train: {arguments.train}: {count} rows found, two or more are needed, one for validation"
-            )
-        splits["val"] = splits["train"].take(validation_documents(count, arguments.val_fraction, arguments.seed))
     if arguments.glue:
         return splits, glue.TASKS[arguments.glue].labels
-    if arguments.regression:
-        return splits, None
-    return splits, arguments.labels or find_labels(splits["train"])
+    count = len(splits["train"].texts)
+    if "val" not in splits and count < 2:
+        raise UserError(f"--train: {arguments.train}: {count} rows found, two or more are needed, one for validation")
+    # Before the rows are divided: a rare label may be in the share for validation alone.
+    labels = None if arguments.regression else arguments.labels or find_labels(splits["train"])
+    if "val" not in splits:
+        splits["val"] = splits["train"].take(validation_documents(count, arguments.val_fraction, arguments.seed))
+    return splits, labels
 
 
 def prepare(arguments):
@@ -227,7 +231,8 @@ def prepare(arguments):
     for split, rows in splits.items():
         if rows.skipped:
             print(f"notice: {split}: {rows.skipped:,} rows left out that cannot be used")
-    print(f"train on it: scripts/run.sh 4 ./train_bert --task classify -i {paths[0]} -j {paths[1]}")
+    print(bert_arguments.command("classify", arguments.max_length, len(vocabulary), paths[0], paths[1]))
+    print("or fine-tune: the same with -e FOLDER, a pretrained model that has this vocabulary")
 
 
 if __name__ == "__main__":

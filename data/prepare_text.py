@@ -77,9 +77,9 @@ def read_files(paths):
 
 
 def decode(part, path):
-    """The characters of a file's bytes."""
+    """The characters of a file's bytes; a mark of the byte order at its start is none of them."""
     try:
-        return part.decode("utf-8")
+        return part.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
         raise UserError(
             f"--input: {path}: not UTF-8 at byte {problem.start:,}; convert it to UTF-8, or give --tokens bytes"

@@ -48,7 +48,7 @@ def main():
     if arguments.input and len(arguments.input) > 1:
         parser.error(f"argument --input: {len(arguments.input)} files found; give one")
     environment.enter()
-    from download import RemoteFile, fetch
+    from download import RemoteFile, fetch, sha256_of
     from manifest import Manifest
     from preparation import Split, prepare, report
 
@@ -60,7 +60,11 @@ def main():
         path = fetch(remote, arguments.output, arguments.attempts)
     if not os.path.isfile(path):
         raise UserError(f"--input: {path}: no such file; give a text file")
-    manifest.set_sources([{"name": os.path.basename(path), "size": os.path.getsize(path)}])
+    try:
+        source = {"name": os.path.basename(path), "size": os.path.getsize(path), "sha256": sha256_of(path)}
+    except OSError as problem:
+        raise UserError(f"--input: {path}: {problem.strerror}; give a readable text file") from None
+    manifest.set_sources([source])
     paths = prepare([Split(NAME, [path], shard, count, read)], manifest, arguments)
     if len(paths) < 2:
         raise UserError(f"--input: {path}: the text has {VAL_TOKENS:,} tokens or fewer, all for validation; give more")

@@ -18,12 +18,15 @@ import random
 import shutil
 import sys
 import tarfile
+import zlib
 
 import environment
 from common import UserError, data_set_parser, parse_data_set, run
 
 REPOSITORY, ARCHIVE = "roneneldan/TinyStories", "TinyStories_all_data.tar.gz"
 UNPACKED = "TinyStories_all_data"
+ORIGIN = "archive.txt"  # in that folder: which archive its files are of
+COPY_BYTES = 1 << 20
 SHUFFLE_SEED = 1337  # + the file's number, as in llm.c
 NAME = "TinyStories"
 
@@ -52,6 +55,28 @@ def shard(split, number):
     return f"{NAME}_{split}.bin", None
 
 
+def describe(archive):
+    return f"{os.path.basename(archive)}, {os.path.getsize(archive):,} bytes"
+
+
+def check_origin(archive, folder, given):
+    """Ends with a message if the folder was unpacked from another archive. given: by --input."""
+    try:
+        with open(os.path.join(folder, ORIGIN), encoding="utf-8") as file:
+            found = file.read().strip()
+    except FileNotFoundError:
+        if not given:
+            return  # it was put there by hand
+        found = "an archive that is not known"
+    # An archive that was deleted since is known by its name.
+    expected = describe(archive) if os.path.exists(archive) else f"{os.path.basename(archive)}, "
+    if not found.startswith(expected):
+        raise UserError(
+            f"--output: {folder}: was unpacked from {found}, not from {expected.rstrip(', ')}; give another --output, "
+            "or delete that folder, or give it itself by --input"
+        )
+
+
 def unpack(archive, folder):
     """The JSON files of the archive, in a folder that has its name only when all are there."""
     unfinished = f"{folder}.part"
@@ -65,7 +90,12 @@ def unpack(archive, folder):
                 if member.isfile() and name.endswith(".json") and not name.startswith("."):
                     with tar.extractfile(member) as source, open(os.path.join(unfinished, name), "wb") as target:
                         shutil.copyfileobj(source, target)
-    except (tarfile.TarError, EOFError, ValueError, OSError) as problem:
+            # tarfile takes a damaged header for the end; the checksum is compared at the end of all bytes.
+            while tar.fileobj.read(COPY_BYTES):
+                pass
+        with open(os.path.join(unfinished, ORIGIN), "w", encoding="utf-8") as file:
+            file.write(f"{describe(archive)}\n")
+    except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise UserError(f"--output: {unfinished}: {problem.strerror}; the disk must have room for 8 GB") from None
         raise UserError(f"--input: {archive}: damaged ({problem}); delete it and get it anew") from None
@@ -78,7 +108,9 @@ def find_json(arguments, fetch, list_files):
     archive = arguments.input[0] if arguments.input else os.path.join(arguments.output, ARCHIVE)
     if arguments.input and os.path.isdir(archive):
         folder = archive
-    elif not os.path.isdir(folder):
+    elif os.path.isdir(folder):
+        check_origin(archive, folder, bool(arguments.input))
+    else:
         if not os.path.exists(archive):
             if arguments.input:
                 raise UserError(f"--input: {archive}: no such file; give {ARCHIVE}, or a folder with its JSON files")

@@ -144,7 +144,8 @@ def prepare(arguments):
                 files[split].add(tokens, second, label)
         prefix = f"{arguments.output}_{task}"
         train, val = write_samples(prefix, files, vocabulary, LABELS[task])
-        print(f"train on it: scripts/run.sh 4 ./train_bert --task classify -i {train} -j {val}")
+        print(bert_arguments.command("classify", arguments.max_length, len(vocabulary), train, val))
+    print("or fine-tune: the same with -e FOLDER, a pretrained model that has this vocabulary")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def check(words, numbers, cased, origin):
     missing = [word for word in SPECIALS if word not in numbers]
     if missing:
         raise UserError(f"{origin}: no word {', '.join(missing)}; BERT needs {', '.join(SPECIALS)}: {other}")
-    capital = next((word for word in words if re.search("[A-Z]", word) and not re.fullmatch(r"\[.*\]", word)), None)
+    # What lower case changes: not the sign of the real numbers, which bert-base-uncased has and isupper takes for one.
+    capital = next((word for word in words if word != word.lower() and not re.fullmatch(r"\[.*\]", word)), None)
     if capital is not None and not cased:
         raise UserError(f"{origin}: has words with capitals, as in '{capital}'; give --cased with it")
     if capital is None and cased:

@@ -23,6 +23,7 @@ from rivals import find_python
 
 HISTORY = os.path.join(HERE, "history.csv")
 HISTORY_COLUMNS = ("date", "commit", "cpu", "cores", "part", "what", "who", "value", "unit")
+JSON, PICTURE = "bench.json", "roofline.svg"  # in the folder --output
 BUSY_LOAD = 0.5  # runnable processes besides ours, from which on figures are not to be trusted
 
 
@@ -61,13 +62,27 @@ def parse(argv):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             parser.error(f"argument --{name}: {value} found; give 1 or more")
-    if arguments.quick and arguments.record and arguments.history == HISTORY:
-        parser.error("--record with --quick: its figures say nothing; leave one of them out")
     # Programs run in the root of the repository, wherever this was called.
     arguments.build = os.path.abspath(arguments.build)
     arguments.output = os.path.abspath(arguments.output or os.path.join(arguments.build, "bench"))
+    arguments.history = os.path.abspath(arguments.history)
     arguments.rival = arguments.rival and os.path.abspath(arguments.rival)
+    if arguments.quick and arguments.record and arguments.history == HISTORY:
+        parser.error("--record with --quick: its figures say nothing; leave one of them out")
     return arguments
+
+
+def try_to_write(flag, path):
+    """Ends with a message if the file could not be written, before anything is measured for it."""
+    new = not os.path.exists(path)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "ab"):
+            pass
+        if new:
+            os.remove(path)
+    except OSError as problem:
+        raise UserError(f"{flag}: {path}: {problem.strerror}; give a place that you can write to") from None
 
 
 def cores():
@@ -175,6 +190,10 @@ def main():
         note(f"warning: the machine is busy (load {about['load_before']:.1f}): figures are not to be trusted")
     if arguments.quick:
         note("--quick: a test of the benchmark; the figures say nothing about the program")
+    for name in (JSON, f"{JSON}.part", PICTURE):
+        try_to_write("--output", os.path.join(arguments.output, name))
+    if arguments.record:
+        try_to_write("--history", arguments.history)
     missing, python = [], None
     try:
         python = None if arguments.python == "none" else find_python(arguments.python)
@@ -187,7 +206,6 @@ def main():
 
     bench = Bench(settings, Results(), arguments.build, arguments.threads, python, arguments.rival)
     bench.missing = missing
-    os.makedirs(arguments.output, exist_ok=True)
     failed = []
     for name in [name for name in PARTS if not arguments.only or name in arguments.only]:
         note(f"\n{name}: {PARTS[name].__doc__}")
@@ -201,13 +219,16 @@ def main():
     for why in bench.missing:
         note(f"without {why}")
     about["load_after"] = os.getloadavg()[0]
-    write_json(os.path.join(arguments.output, "bench.json"), about, bench, found, failed)
-    note(f"wrote {os.path.relpath(os.path.join(arguments.output, 'bench.json'))}")
-    picture = os.path.join(arguments.output, "roofline.svg")
-    if roofline.draw(bench.results, settings, arguments.threads, picture):
-        note(f"wrote {os.path.relpath(picture)}")
-    if arguments.record:
-        record(arguments.history, about, bench.results)
+    report, picture = (os.path.join(arguments.output, name) for name in (JSON, PICTURE))
+    try:
+        write_json(report, about, bench, found, failed)
+        note(f"wrote {os.path.relpath(report)}")
+        if roofline.draw(bench.results, settings, arguments.threads, picture):
+            note(f"wrote {os.path.relpath(picture)}")
+        if arguments.record:
+            record(arguments.history, about, bench.results)
+    except OSError as problem:
+        raise UserError(f"{problem.filename or arguments.output}: {problem.strerror}; the figures are above") from None
     if failed:
         raise UserError(f"{len(failed)} parts failed: " + "; ".join(failed))
 

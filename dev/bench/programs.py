@@ -1,10 +1,12 @@
 """Runs the programs that are measured, and reads the figures that they print."""
 
 import array
+import contextlib
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
 
@@ -13,6 +15,7 @@ from common import ROOT, UserError, note
 TRAIN = os.path.join(ROOT, "train_gpt2")
 RUN = os.path.join(ROOT, "scripts", "run.sh")
 TIME_LIMIT = 1800  # seconds: a program that takes longer hangs
+END_LIMIT = 10  # seconds that a program has to end when it is asked to: mpirun ends its ranks
 TOKEN_MAGIC, TOKEN_VERSION, HEADER_INTS = 20240520, 1, 256
 
 STEP = re.compile(
@@ -24,11 +27,60 @@ MEMORY = re.compile(r"^  (activations) +(?:\S+ +){2}([0-9.]+)$", re.MULTILINE)
 LLMC_STEP = re.compile(r"step (\d+).*took ([0-9.]+) ms")
 
 
+class ExitCode(UserError):
+    """A program ended by itself, with another exit code than 0."""
+
+
+def processes():
+    """{its number: (its parent's number, its session)} of each process of this machine."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended since
+            with open(f"/proc/{name}/stat", "rb") as file:
+                _, parent, _, session, *_ = file.read().rpartition(b")")[2].split()
+            found[int(name)] = (int(parent), int(session))
+    return found
+
+
+def sessions_of(leader):
+    """The sessions of a program that was started in one of its own and of all that it started: run.sh gives mpirun
+    another one, and mpirun its ranks other groups."""
+    running, sessions = processes(), {leader}
+    while more := {own for parent, own in running.values() if running.get(parent, (0, 0))[1] in sessions} - sessions:
+        sessions |= more
+    return sessions
+
+
+def send(number, sessions):
+    """A signal to all processes of these sessions."""
+    for pid, (_, session) in processes().items():
+        if session in sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def kill(leader):
+    """Kills a program that was started in a session of its own, and all that it started."""
+    send(signal.SIGKILL, sessions_of(leader))
+
+
+def end(process):
+    """The same, but asks it to end first, which gives mpirun the time to tidy up."""
+    sessions = sessions_of(process.pid)
+    try:
+        send(signal.SIGTERM, sessions)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_LIMIT)
+    finally:  # when this is interrupted, too
+        send(signal.SIGKILL, sessions | sessions_of(process.pid))
+        process.wait()
+
+
 def call(command, environment=None, cwd=None):
-    """What a program prints. UserError with its last lines if it fails."""
+    """What a program prints. UserError with its last lines if it fails. Nothing that it started outlives this."""
     shown = " ".join(command)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -36,17 +88,23 @@ def call(command, environment=None, cwd=None):
             text=True,
             env={**os.environ, **(environment or {})},
             cwd=cwd or ROOT,
-            timeout=TIME_LIMIT,
-            check=False,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise UserError(f"`{shown}` did not end within {TIME_LIMIT} s") from None
     except OSError as problem:
         raise UserError(f"`{shown}` cannot be started: {problem}") from None
-    if done.returncode != 0:
-        last = "\n".join(done.stdout.splitlines()[-10:])
-        raise UserError(f"`{shown}` ended with exit code {done.returncode}:\n{last}")
-    return done.stdout
+    with process:
+        try:
+            output, _ = process.communicate(timeout=TIME_LIMIT)
+        except subprocess.TimeoutExpired:
+            end(process)
+            raise UserError(f"`{shown}` did not end within {TIME_LIMIT} s") from None
+        except BaseException:  # Ctrl-C and SIGTERM do not reach its session
+            end(process)
+            raise
+    if process.returncode != 0:
+        last = "\n".join(output.splitlines()[-10:])
+        raise ExitCode(f"`{shown}` ended with exit code {process.returncode}:\n{last}")
+    return output
 
 
 def call_ranks(ranks, command, environment=None):
@@ -57,7 +115,7 @@ def call_ranks(ranks, command, environment=None):
     command = [RUN, str(ranks), *command]
     try:
         return call(command, environment)
-    except UserError as problem:
+    except ExitCode as problem:
         note(f"once more after: {problem}")
         return call(command, environment)
 
@@ -116,6 +174,7 @@ def llmc_steps(binary, folder, steps, threads):
         stdout=its_side,
         stderr=its_side,
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true"},
+        start_new_session=True,
     ) as process:
         os.close(its_side)
         end = time.monotonic() + TIME_LIMIT
@@ -131,7 +190,7 @@ def llmc_steps(binary, folder, steps, threads):
                 whole = output[: output.rfind("\n") + 1]
                 seconds = [float(ms) / 1e3 for _, ms in LLMC_STEP.findall(whole)]
         finally:
-            process.kill()
+            kill(process.pid)
             os.close(main_side)
     if len(seconds) < steps + 2:
         raise UserError(

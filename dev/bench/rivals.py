@@ -1,5 +1,6 @@
 """The rivals: PyTorch as one process or two, and any llm.c-style program. Each may be missing."""
 
+import contextlib
 import json
 import os
 import select
@@ -7,7 +8,7 @@ import subprocess
 import tempfile
 
 from common import HERE, ROOT, Missing, UserError, note
-from programs import TIME_LIMIT, call, llmc_steps, trainer, write_tokens
+from programs import TIME_LIMIT, call, kill, llmc_steps, trainer, write_tokens
 
 SCRIPT = os.path.join(HERE, "torch_gpt2.py")
 METHODS = {0: "ddp", 1: "zero1", 2: "fsdp2", 3: "fsdp3"}  # by the ZeRO stage that they are comparable with
@@ -30,7 +31,8 @@ ENVIRONMENT = {
 def find_python(given):
     """(path, version of PyTorch) of a Python that has it; Missing if none is found."""
     places = [given] if given else [os.environ.get("ZERO_C_REFERENCE_PYTHON"), os.path.join(ROOT, ".venv/bin/python")]
-    for place in filter(None, places):
+    # Not realpath: a virtual environment's Python is a link, and knows its packages by where that lies.
+    for place in map(os.path.abspath, filter(None, places)):
         if not os.path.exists(place):
             continue
         try:
@@ -44,7 +46,8 @@ def find_python(given):
 
 
 class Torch:
-    """torch_gpt2.py, kept running: every question is answered by the processes that are warm already."""
+    """torch_gpt2.py, kept running: every question is answered by the processes that are warm already. Those that do not
+    answer in time are ended, as their late answer would be taken for that to the next question, which starts others."""
 
     def __init__(self, python, model, threads, processes=1):
         description = {
@@ -56,29 +59,48 @@ class Torch:
             "threads": threads,
         }
         self.parameters = model.parameters
-        environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+        self.command = [python, SCRIPT, json.dumps(description)]
+        self.environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
         if processes == 1:
-            environment["OMP_PROC_BIND"] = "true"
+            self.environment["OMP_PROC_BIND"] = "true"
+        self.count, self.starts = processes, 0
         self.folder = tempfile.TemporaryDirectory(prefix="zero_c_bench_")
         self.log = open(os.path.join(self.folder.name, "log"), "w+", encoding="utf-8")
         self.processes = []
-        for rank in range(processes):
-            command = [python, SCRIPT, json.dumps(description)]
-            if processes > 1:
-                command += ["--processes", str(rank), str(processes), os.path.join(self.folder.name, "meeting")]
+        self.start()
+
+    def start(self):
+        self.starts += 1
+        meeting = os.path.join(self.folder.name, f"meeting{self.starts}")
+        for rank in range(self.count):
+            several = ["--processes", str(rank), str(self.count), meeting] if self.count > 1 else []
             self.processes.append(
                 subprocess.Popen(
-                    command,
+                    self.command + several,
                     stdin=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
                     stdout=subprocess.PIPE if rank == 0 else self.log,
                     stderr=self.log,
                     text=True,
-                    env=environment,
+                    env=self.environment,
+                    start_new_session=True,
                 )
             )
 
+    def end(self):
+        for process in self.processes:
+            kill(process.pid)
+        for process in self.processes:
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    with contextlib.suppress(BrokenPipeError):  # of a question that it did not take
+                        pipe.close()
+        self.processes = []
+
     def ask(self, **request):
         """Seconds of each step. UserError where PyTorch cannot do it."""
+        if not self.processes:
+            self.start()
         first = self.processes[0]
         try:
             first.stdin.write(json.dumps(request) + "\n")
@@ -86,6 +108,7 @@ class Torch:
         except BrokenPipeError:
             raise UserError(f"PyTorch ended: {self.last_words()}") from None
         if not select.select([first.stdout], [], [], TIME_LIMIT)[0]:
+            self.end()
             raise UserError(f"PyTorch did not answer within {TIME_LIMIT} s: {request}")
         line = first.stdout.readline()
         if not line:
@@ -106,13 +129,7 @@ class Torch:
         return " / ".join(lines[-3:]) or "it printed nothing"
 
     def close(self):
-        for process in self.processes:
-            process.kill()
-        for process in self.processes:
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+        self.end()
         self.log.close()
         self.folder.cleanup()
 

@@ -98,8 +98,25 @@ bad_usage() {
     fails "--record with --quick" --quick --record &&
     fails "no Python that has PyTorch" --quick --only gemm --python /bin/false &&
     fails "nothing.sh: not a program" --quick --only llmc --python none --rival nothing.sh || return 1
+  # Before anything is measured: none of these programs is there.
+  mkdir -p taken/bench.json history.csv
+  fails "--output: $PWD/taken/bench.json: Is a directory" --quick --python none --build nothing --output taken &&
+    fails "--output: /dev/null/out/bench.json: Not a directory" --quick --python none --build nothing --output /dev/null/out &&
+    fails "--history: $PWD/history.csv: Is a directory" --quick --python none --build nothing --record --history history.csv &&
+    rmdir history.csv || return 1
   printf '#!/bin/sh\necho "step 0: (took 1 ms)"\n' > short.sh && chmod +x short.sh
   fails "1 lines" --quick --only llmc --python none --rival "$PWD/short.sh"
+}
+
+# A relative path is of the folder where bench.py was called; a link is not followed.
+# shellcheck disable=SC2016 # $0 is the link's
+relative_python() {
+  mkdir -p venv/bin
+  printf '#!/bin/sh\necho "$0" >> "%s/asked_python"\necho 2.0\n' "$work" > venv/python.sh
+  chmod +x venv/python.sh && ln -sf ../python.sh venv/bin/python
+  # It fails as there are no programs of that build, after PyTorch's version was asked for.
+  bench --quick --only gemm --build nothing --python venv/bin/python > log 2>&1
+  has "output" "$(cat log)" "PyTorch 2.0" && is "asked" "$(cat asked_python)" "$PWD/venv/bin/python"
 }
 
 # Figures just on either side of what is needed.
@@ -172,6 +189,124 @@ P
   [ "$why" = ok ]
 }
 
+# What is measured ends with its time limit and with bench.py, and whatever it started: in place of run.sh a program that
+# starts another in a session of its own, as mpirun, with a rank in a process group of its own that does not heed SIGTERM.
+hanging_programs() {
+  cat > run.sh <<'R'
+#!/usr/bin/env bash
+setsid bash -c 'set -m; (trap "" TERM && exec sleep 100) & echo "$!" >> "$1/started"; wait' - "$(dirname "$0")" &
+wait
+R
+  chmod +x run.sh
+  local output
+  output=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - ${long:+"$long"} 2>&1 <<'P'
+import os, signal, sys, threading, time
+import programs
+from bench import stop
+from common import UserError
+
+def started():
+    try:
+        return [int(line) for line in open("started")]
+    except FileNotFoundError:
+        return []
+
+def runs(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+def check(what, count):
+    found = started()
+    end = time.monotonic() + 10  # a killed process may need a moment where others are busy
+    while any(map(runs, found)) and time.monotonic() < end:
+        time.sleep(0.05)
+    if len(found) != count or any(map(runs, found)):
+        raise SystemExit(f"{what}: {count} programs expected, none running; found {found}, {list(map(runs, found))}")
+
+def hang(limit, command):
+    programs.TIME_LIMIT = limit
+    try:
+        programs.call_ranks(2, command)
+        raise SystemExit("no error after the time limit")
+    except UserError as problem:
+        if f"did not end within {limit} s" not in str(problem):
+            raise SystemExit(f"after the time limit: {problem}")
+
+run, programs.RUN = programs.RUN, os.path.abspath("run.sh")
+programs.END_LIMIT = 2
+hang(2, ["true"])
+check("after the time limit", 1)  # not once more
+
+def terminate():
+    while len(started()) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, stop)
+programs.TIME_LIMIT = 100
+threading.Thread(target=terminate, daemon=True).start()
+try:
+    programs.call_ranks(2, ["true"])
+    raise SystemExit("no KeyboardInterrupt after SIGTERM")
+except KeyboardInterrupt:
+    pass
+check("after SIGTERM", 2)
+
+if sys.argv[1:]:
+    programs.RUN = run
+    hang(15, ["sh", "-c", f"echo $$ >> {os.path.abspath('started')}; exec sleep 100"])
+    check("after mpirun's time limit", 4)
+
+try:  # one failure alone may be mpirun's
+    programs.RUN = "/bin/false"
+    programs.call_ranks(2, ["true"])
+    raise SystemExit("no error after exit code 1")
+except UserError as problem:
+    if "ended with exit code 1" not in str(problem):
+        raise SystemExit(f"after exit code 1: {problem}")
+print("ok")
+P
+  )
+  is "last line" "$(tail -n 1 <<< "$output")" ok && is "repeats" "$(grep -c '^once more after' <<< "$output")" 1
+}
+
+late_answers() { # PyTorch's late answer is not taken for that to the next question
+  cat > late.sh <<'R'
+#!/usr/bin/env bash
+while read -r _; do
+  seconds=1
+  [ -e slow ] && seconds=9 && sleep 1
+  echo "{\"seconds\": [$seconds], \"parameters\": $PARAMETERS}"
+done
+R
+  chmod +x late.sh && touch slow
+  why=$(PYTHONPATH="$root/dev/bench" PYTHONDONTWRITEBYTECODE=1 python3 - 2>&1 <<'P'
+import os
+import rivals
+from common import TINIER, UserError
+
+os.environ["PARAMETERS"] = str(TINIER.parameters)
+rivals.TIME_LIMIT = 0.5
+with rivals.Torch(os.path.abspath("late.sh"), TINIER, 1) as torch:
+    try:
+        raise SystemExit(f"an answer in time: {torch.ask(steps=1)}")
+    except UserError as problem:
+        if "did not answer within 0.5 s" not in str(problem):
+            raise SystemExit(problem)
+    rivals.TIME_LIMIT = 60
+    os.remove("slow")
+    for _ in range(2):
+        if (found := torch.ask(steps=1)) != [1]:
+            raise SystemExit(f"seconds {found}, expected [1]")
+print("ok")
+P
+  )
+  [ "$why" = ok ]
+}
+
 rivals_in_pytorch() {
   [ -n "${ZERO_C_REFERENCE_PYTHON:-}" ] || [ -x "$root/.venv/bin/python" ] ||
     { why="no Python with PyTorch; give one by ZERO_C_REFERENCE_PYTHON" && return 77; }
@@ -183,7 +318,10 @@ rivals_in_pytorch() {
 }
 
 test_case "bench: bad usage" bad_usage
+test_case "bench: --python" relative_python
 test_case "bench: lines hold and are missed" verdicts
+test_case "bench: programs that hang are ended" hanging_programs
+test_case "bench: late answers" late_answers
 if [ "$long" = --long ]; then
   test_case "bench: every part runs" every_part
   test_case "bench: shares agree with the trainer's" shares_agree

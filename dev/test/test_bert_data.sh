@@ -66,6 +66,8 @@ usage() {
     fails "--glue: --text found as well" python3 "$data/prepare_classify.py" --vocab x --glue rte --folder . --text a &&
     fails "--train: no --label" python3 "$data/prepare_classify.py" --vocab x --train a.tsv --text a &&
     fails "--labels: 1 label found" python3 "$data/prepare_classify.py" --vocab x --train a --text a --label b --labels c &&
+    fails "--labels: a label has a line end" python3 "$data/prepare_classify.py" --vocab x --train a --text a --label b \
+      --labels c $'d\ne' &&
     fails "--val-samples: 1 found" python3 "$data/verse_tasks.py" --vocab x --val-samples 1
 }
 
@@ -171,15 +173,25 @@ sentences() { # ends of sentences; a sentence longer than a sample is cut, nothi
 - | 3 | [CLS] . [SEP]
 - | 7 | [CLS] [UNK] [UNK] a [UNK] b [SEP]
 END
-)"
+)" || return 1
+  # However much white space follows a mark, what goes on in lower case is the same sentence: it is cut, as it is too long.
+  printf 'a b c.  d e a b\n\na b c. \t d e a b\n' > spaces.txt
+  pretrain --input spaces.txt --vocab words.txt --max-length 8 --short-fraction 0 --output spaces > log &&
+    shows spaces_val.bin $'- | 8 | [CLS] a b c . d e [SEP]\n- | 4 | [CLS] a b [SEP]' &&
+    shows spaces_train.bin $'- | 8 | [CLS] a b c . d e [SEP]\n- | 4 | [CLS] a b [SEP]'
 }
 
 bad_texts() {
   printf 'good\n\nb\377d\n' > latin.txt
   printf 'one document\nonly\n' > one.txt
   printf '\n \n' > blank.txt
+  mkfifo pipe
   fails "--input: latin.txt:3: not UTF-8 at byte 1 of the line" pretrain --input latin.txt --vocab words.txt --output bad &&
     fails "--input: nowhere.txt: No such file" pretrain --input nowhere.txt --vocab words.txt --output bad &&
+    fails ": not a regular file; the text is read more than once" \
+      pretrain --input same.txt <(cat same.txt) --vocab words.txt --output bad &&
+    fails "--input: pipe: not a regular file" timeout 60 "$python" "$data/prepare_bert.py" --input pipe --vocab words.txt \
+      --output bad &&
     fails "1 documents found, two or more are needed" pretrain --input one.txt --vocab words.txt --output bad &&
     fails "0 documents found" pretrain --input blank.txt --vocab words.txt --output bad &&
     fails "--train-vocab: 300 found, but the training text gives" pretrain --input same.txt --train-vocab 300 --output bad &&
@@ -193,6 +205,8 @@ vocabularies() {
   grep -v MASK words.txt > no_mask.txt
   (cat words.txt && echo a) > twice.txt
   (cat words.txt && echo Word) > cased.txt
+  (cat words.txt && echo 'Слово') > cyrillic.txt
+  (cat words.txt && echo 'λόγος' && echo '##ℝ') > small.txt # what lower case leaves as it is
   (cat words.txt && seq 70000) > large.txt
   printf '{"model": {"type": "BPE", "vocab": {}}}' > bpe.json
   printf '\377' > binary.txt
@@ -201,6 +215,8 @@ vocabularies() {
     fails "twice.txt:6: 'a' is there twice" pretrain --input same.txt --vocab twice.txt --output bad &&
     fails "cased.txt: has words with capitals, as in 'Word'; give --cased" pretrain --input same.txt --vocab cased.txt --output bad &&
     fails "words.txt: has no word with a capital; leave out --cased" pretrain --input same.txt --vocab words.txt --cased --output bad &&
+    fails "cyrillic.txt: has words with capitals, as in 'Слово'" pretrain --input same.txt --vocab cyrillic.txt --output bad &&
+    fails "small.txt: has no word with a capital" pretrain --input same.txt --vocab small.txt --cased --output bad &&
     fails "large.txt: 70,018 words found, a file of samples can name 65,535" pretrain --input same.txt --vocab large.txt --output bad &&
     fails "bpe.json: a tokenizer of type BPE found" pretrain --input same.txt --vocab bpe.json --output bad &&
     fails "other.json: not a tokenizer.json with a WordPiece" pretrain --input same.txt --vocab other.json --output bad &&
@@ -208,7 +224,11 @@ vocabularies() {
     fails "--vocab: nowhere: No such file" pretrain --input same.txt --vocab nowhere --output bad || return 1
   is "files written" "$(find . -name 'bad*')" "" || return 1
   printf 'Word word\n\nWord word\n' > capital.txt
-  pretrain --input capital.txt --vocab cased.txt --cased --output cased > log && shows cased_val.bin "- | 4 | [CLS] Word word [SEP]"
+  pretrain --input capital.txt --vocab cased.txt --cased --output cased > log && shows cased_val.bin "- | 4 | [CLS] Word word [SEP]" ||
+    return 1
+  printf 'Слово a\n\nСлово a\n' > capital.txt
+  pretrain --input capital.txt --vocab cyrillic.txt --cased --output cyrillic > log &&
+    shows cyrillic_val.bin "- | 4 | [CLS] Слово a [SEP]" && pretrain --input same.txt --vocab small.txt --output small > log
 }
 
 # Out of a package: one that is installed, one that pip finds, where the vocabulary lies in an archive of the package.
@@ -265,12 +285,35 @@ formats() { # the same rows in four forms
     shows out/headless_val.bin $'1 | 5 | [CLS] a " b [SEP]\n0 | 5 | [CLS] cafe [UNK] c [SEP]'
 }
 
-labels_found() { # whole numbers sort as numbers; validation is a share of the rows
+labels_found() { # numbers sort as numbers; validation is a share of the rows
   (echo 'n,t' && for i in $(seq 40); do echo "$((i % 4 * 5)),a b c"; done) > stars.csv
-  classify --train stars.csv --text t --label n --val-fraction 0.25 --output stars > log || return 1
+  classify --train stars.csv --text t --label n --val-fraction 0.25 --output stars > stars.log || return 1
   is "labels" "$(xargs < stars.labels.txt)" "0 5 10 15" &&
     check show stars_val.bin && is "validation" "$(wc -l < check.log)" 10 &&
-    check show stars_train.bin && is "training" "$(wc -l < check.log)" 30 && is "kinds" "$(sort -u check.log | wc -l)" 4
+    check show stars_train.bin && is "training" "$(wc -l < check.log)" 30 && is "kinds" "$(sort -u check.log | wc -l)" 4 ||
+    return 1
+  # One of the three is in the share for validation alone, and is a label all the same.
+  printf 't,n\na,x\nb,y\nc,z\n' > rare.csv
+  classify --train rare.csv --text t --label n --val-fraction 0.3 --output rare > log &&
+    is "labels" "$(xargs < rare.labels.txt)" "x y z" && check show rare_train.bin && is "training" "$(wc -l < check.log)" 2 ||
+    return 1
+  # JSON's 1.0 and 1 are one number.
+  printf '{"t": "a", "n": %s}\n' 1.0 10 2.5 1 -3e0 > numbers.jsonl
+  classify --train numbers.jsonl --val numbers.jsonl --text t --label n --output numbers > log &&
+    is "labels" "$(xargs < numbers.labels.txt)" "-3 1 2.5 10" &&
+    check show numbers_val.bin && is "numbers" "$(cut -d' ' -f1 check.log | xargs)" "1 3 2 1 0"
+}
+
+command_runs() { # as it is printed, with a step alone
+  why="train_bert is not built"
+  [ -x "$root/train_bert" ] || return 77
+  ln -sf "$root/scripts" "$root/train_bert" .
+  local command
+  command=$(sed -n 's/^train on it: //p' stars.log)
+  has "command" "$command" "--task classify -e L=4,H=4,C=256,T=32,V=18 -i stars_train.bin -j stars_val.bin" &&
+    has "output" "$(cat stars.log)" "-e FOLDER, a pretrained model" || return 1
+  timeout -k 10 "$time_limit" bash -c "$command -x 1" > log 2>&1 < /dev/null || { why=$(tail -n 3 log) && return 1; }
+  has "output" "$(cat log)" "4 classes"
 }
 
 cut_to_length() { # the longer text first; of what is left when both are too long, one token more to the longer one
@@ -346,6 +389,7 @@ bad_tables() {
     refuses "--val: t.tsv:4: not UTF-8" t.tsv "${row}b\351\t1\n" &&
     refuses "--val: t.csv:2: 1 columns found, 2 expected" t.csv 'text\tlabel\n"a,1\n' --format tsv || return 1
   refuses "--val: t.csv:5: 1 columns found, 2 expected" t.csv 'text,label\n"a\nb",1\n\nc\n' &&
+    refuses "--val: t.csv:2: label 'go\\nod' has a line end in it; mend the row" t.csv 'text,label\na,"go\nod"\n' &&
     refuses "--val: t.csv:2: not CSV" t.csv 'text,label\n"a"b,1\n' &&
     refuses "--val: t.csv:2: not CSV" t.csv 'text,label\n"a,1\nb,1\n' &&
     refuses "--val: t.jsonl:2: not JSON" t.jsonl '{"text": "a", "label": 1}\n{"text": "a"\n' &&
@@ -385,6 +429,42 @@ verses() {
     check show few_next_val.bin && is "samples" "$(cut -c1 check.log | sort | uniq -c | xargs)" "50 0 50 1"
 }
 
+# read_bag PREFIX: what bag_of_words.py reads, which needs no scikit-learn
+read_bag() {
+  "$python" -c 'import sys
+sys.path.insert(0, sys.argv[1])
+import bag_of_words, common
+def show():
+    (texts, labels), (val, _) = bag_of_words.read_prefix(sys.argv[2])
+    print(len(val), *map(" ".join, texts), labels.tolist(), sep=" | ")
+sys.exit(common.run(show))' "$data" "$1"
+}
+
+bad_bags() { # each: what is done to the good files, and what is said then
+  # hurt TEXT COMMAND...
+  hurt() {
+    local text=$1 ending
+    shift
+    for ending in _train.bin _val.bin .vocab.txt; do cp "bag$ending" "hurt$ending"; done
+    "$@" && fails "$text" read_bag hurt
+  }
+  write_end() { printf "$1" | dd of=hurt_train.bin bs=1 seek=$(($(stat -c %s hurt_train.bin) - $2)) conv=notrunc status=none; }
+  printf 'text,more,label\na,word,0\ngood,b,1\nab,c,0\nc d,ab,1\n' > bag.csv
+  classify --train bag.csv --val bag.csv --text text --text2 more --label label --output bag > log || return 1
+  read_bag bag > log && is "samples" "$(cat log)" "4 | a 2:word | good 2:b | ab 2:c | c d 2:ab | [0, 1, 0, 1]" || return 1
+  hurt "hurt_train.bin: damaged: 1,132 bytes found, 1,134 expected for 4 samples" truncate -s -2 hurt_train.bin &&
+    hurt "hurt_val.bin: damaged: 1,024 bytes found" truncate -s 1024 hurt_val.bin &&
+    hurt "hurt_val.bin: not a file of samples" truncate -s 1000 hurt_val.bin &&
+    hurt "hurt_train.bin: damaged: an offset, a token or a label is out of range" write_end '\022\0' 4 &&
+    hurt "18 words, PREFIX.vocab.txt has 17" sed -i '$d' hurt.vocab.txt &&
+    hurt "hurt.vocab.txt: not UTF-8 at byte 6" sed -i '2s/.*/\xff/' hurt.vocab.txt || return 1
+  head -n 3 bag.csv > few.csv && classify --train few.csv --val few.csv --text text --label label --output few > log &&
+    fails "few_train.bin: 2 samples; without those that choose the penalty they are of 0 classes" read_bag few || return 1
+  printf 'text,label\na,0\nb,0\nc,0\nd,0\n' > one.csv
+  classify --train one.csv --val one.csv --text text --label label --labels 0 1 --output one > log &&
+    fails "one_train.bin: 4 samples; without those that choose the penalty they are of 1 classes" read_bag one
+}
+
 bag_of_words() { # words that tell are found; an order is not
   if ! (cd "$data" && python3 -c 'import environment; environment.make("requirements_baseline.txt")') > log 2>&1; then
     why="scikit-learn cannot be installed: $(grep -m 1 '^error: ' log)"
@@ -412,10 +492,12 @@ test_case "bert data: vocabularies" with_packages vocabularies
 test_case "bert data: vocabulary from a package" with_packages vocabulary_from_package
 test_case "bert data: TSV, CSV, JSONL" with_packages formats
 test_case "bert data: labels found" with_packages labels_found
+test_case "bert data: the printed command runs" with_packages command_runs
 test_case "bert data: cut to length" with_packages cut_to_length
 test_case "bert data: special words" with_packages special_words
 test_case "bert data: GLUE" with_packages glue_tasks
 test_case "bert data: bad tables" with_packages bad_tables
+test_case "bert data: damaged files for bag_of_words.py" with_packages bad_bags
 if [ "$long" = --long ]; then
   test_case "bert data: verses" with_bible verses
   test_case "bert data: bag of words" with_bible bag_of_words

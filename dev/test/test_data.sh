@@ -73,6 +73,15 @@ two_files() {
   done
 }
 
+byte_order_mark() { # at the start of a file it is no character of the text
+  printf '\357\273\277abc' > one_marked.txt
+  printf '\357\273\277cba\357\273\277ab' > two_marked.txt
+  python3 "$prepare" --input one_marked.txt two_marked.txt --output marked --val-fraction 0.5 > /dev/null || return 1
+  is "tokens" "$(tokens marked_train.bin) $(tokens marked_val.bin)" "0 1 2 2 1 0 3 0 1" || return 1
+  printf '\357\273\277a\377' > latin_marked.txt
+  fails 1 "latin_marked.txt: not UTF-8 at byte 4" python3 "$prepare" --input latin_marked.txt --output bad_mark
+}
+
 default_split() { # nanoGPT: the first int(0.9 n)
   head -c 1999 /dev/zero | tr '\0' 'x' > x.txt
   python3 "$prepare" --input x.txt --output x > /dev/null || return 1
@@ -140,7 +149,12 @@ nothing_half_written() {
   printf 'abcdefghij' > ten.txt
   mkdir -p half_tokenizer.bin # the last rename cannot work
   fails 1 "--output: " python3 "$prepare" --input ten.txt --val-fraction 0.5 --output half || return 1
-  is "temporary files left" "$(find . -name 'half*.tmp*' | wc -l)" 0
+  is "temporary files left" "$(find . -name 'half*.tmp*' | wc -l)" 0 || return 1
+  # Of two killed runs and one that still writes; no process has such a large number.
+  touch again_train.bin.tmp{999999998,999999999,$$,12x}
+  python3 "$prepare" --input ten.txt --val-fraction 0.5 --output again > /dev/null &&
+    is "temporary files left" "$(printf '%s\n' again*.tmp* | sort | xargs)" \
+      "$(printf '%s\n' again_train.bin.tmp{12x,$$} | sort | xargs)"
 }
 
 no_bible() {
@@ -280,6 +294,7 @@ test_case "data: characters" characters
 test_case "data: end of text is the newline" end_of_text_is_newline
 test_case "data: bytes" bytes
 test_case "data: two files" two_files
+test_case "data: byte order mark" byte_order_mark
 test_case "data: default split" default_split
 test_case "data: same bytes twice" same_bytes_twice
 test_case "data: demo text" demo_text

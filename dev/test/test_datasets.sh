@@ -109,7 +109,15 @@ usage() {
       fails 1 "argument --workers: 0 found; give 1 or more" python3 "$data/$script.py" --workers 0 || return 1
   done
   fails 1 "argument --shard-tokens: 1 found" python3 "$data/fineweb.py" --shard-tokens 1 &&
+    fails 1 "argument --discard: found with --input" python3 "$data/fineweb.py" --input web --discard &&
     fails 1 "invalid choice" python3 "$data/fineweb.py" --version 1T
+}
+
+no_room() { # a folder of scripts in which nothing can be made: its lock is a folder already, which stops root too
+  mkdir -p fixed/.venv.lock && cp "$data"/*.py "$data"/requirements*.txt fixed
+  fails 1 "fixed/.venv.lock: Is a directory; make fixed a folder that you can write to" python3 fixed/environment.py ||
+    return 1
+  [ -n "$no_packages" ] || { ln -s "$data/.venv" fixed/.venv && python3 fixed/environment.py; } # somebody else made it
 }
 
 # ---------------------------------------------------------------- downloads
@@ -179,6 +187,21 @@ corrupted() {
   is "files left" "$(find bad_web -name '001_*')" ""
 }
 
+another_source() { # what is there is not taken for another file, of the same size too
+  fault '{}'
+  tr '[:lower:]' '[:upper:]' < hub/input.txt > hub/other.txt
+  local other=(--url "$url/other.txt" --sha256 "$(sha256sum < hub/other.txt | cut -d' ' -f1)")
+  mkdir -p another && cp hub/input.txt another/tiny_shakespeare.txt
+  shakespeare another "${other[@]}" > log || return 1
+  has "output" "$(cat log)" "another/tiny_shakespeare.txt: another file than $url/other.txt, by its SHA-256" &&
+    is "requests" "$(cat hub/requests.log)" "/other.txt - 200" || return 1
+  "$python" "$data/tiny_shakespeare.py" --input hub/other.txt --output upper --workers 1 > log && same upper another ||
+    return 1
+  cp -r whole begun
+  fails 1 "this folder was begun with other files: ('tiny_shakespeare.txt', " shakespeare begun "${other[@]}" &&
+    same whole begun
+}
+
 server_trouble() {
   fault '{"input.txt": {"status": 503, "times": 1}}'
   shakespeare busy > log || return 1
@@ -220,8 +243,23 @@ for split, files in ("val", ["00"]), ("train", ["01", "02"]):
   "$python" "$data/tinystories.py" --input $archive --output stories_tar --workers 1 > log &&
     "$python" "$data/tinystories.py" --input stories/TinyStories_all_data --output stories_json --workers 1 > log &&
     same stories stories_tar && same stories stories_json || return 1
+  # What was unpacked from another archive is not taken for this one.
+  local unpacked=TinyStories_all_data
+  tar -czf other.tar.gz -C stories/$unpacked data00.json data01.json
+  "$python" "$data/tinystories.py" --input $archive --output stories_tar --workers 1 > log &&
+    "$python" "$data/tinystories.py" --endpoint "$url" --output stories --workers 1 > log &&
+    fails 1 "stories_tar/$unpacked: was unpacked from $unpacked.tar.gz, " \
+      "$python" "$data/tinystories.py" --input other.tar.gz --output stories_tar || return 1
+  rm stories_tar/$unpacked/archive.txt
+  fails 1 "stories_tar/$unpacked: was unpacked from an archive that is not known, not from $unpacked.tar.gz, " \
+    "$python" "$data/tinystories.py" --input $archive --output stories_tar || return 1
   head -c 9000 $archive > cut.tar.gz
-  fails 1 "cut.tar.gz: damaged" "$python" "$data/tinystories.py" --input cut.tar.gz --output bad_stories || return 1
+  cp $archive hole.tar.gz && cp $archive mixed.tar.gz
+  head -c 3000 /dev/zero | tr '\0' '\377' | dd of=hole.tar.gz bs=1 seek=14000 conv=notrunc status=none # two files are left
+  dd if=$archive of=mixed.tar.gz bs=1 skip=15000 seek=7000 count=1000 conv=notrunc status=none # zlib cannot go on
+  fails 1 "cut.tar.gz: damaged" "$python" "$data/tinystories.py" --input cut.tar.gz --output bad_stories &&
+    fails 1 "hole.tar.gz: damaged" "$python" "$data/tinystories.py" --input hole.tar.gz --output bad_stories &&
+    fails 1 "mixed.tar.gz: damaged" "$python" "$data/tinystories.py" --input mixed.tar.gz --output bad_stories || return 1
   cp -r stories/TinyStories_all_data bad_json && echo '[{"text": 1}]' > bad_json/data01.json
   fails 1 "bad_json/data01.json: not a list of stories in JSON" \
     "$python" "$data/tinystories.py" --input bad_json --output bad_stories
@@ -352,12 +390,14 @@ if [ -z "$no_packages" ]; then
   mkdir hub && "$python" "$helpers/make_data_sets.py" hub && start_server || exit 1
 fi
 test_case "datasets: usage" usage
+test_case "datasets: no data/.venv can be made" no_room
 test_case "datasets: complete download" with_packages complete
 test_case "datasets: connection cut" with_packages connection_cut
 test_case "datasets: killed while downloading" with_packages killed_in_download
 test_case "datasets: server without ranges" with_packages range_ignored
 test_case "datasets: part of an older file" with_packages old_part
 test_case "datasets: corrupted download" with_packages corrupted
+test_case "datasets: another source" with_packages another_source
 test_case "datasets: server in trouble" with_packages server_trouble
 test_case "datasets: TinyStories" with_packages tinystories
 test_case "datasets: FineWeb, 2,000 lines, 2 workers" with_packages fineweb_two_workers
