@@ -225,11 +225,12 @@ static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
 
 static void test_matmul(void **state) {
   (void)state;
-  // On both sides of the slice of 1,024 rows, odd sizes, single rows and columns.
-  size_t shapes[][3] = {{1, 16, 16},    {13, 40, 120},  {26, 60, 240},  {7, 3, 5},   {192, 128, 384},
-                        {100, 512, 97}, {1025, 33, 64}, {65, 768, 100}, {1, 768, 1}, {13, 40, 40},
-                        {3100, 20, 30}, {48, 80, 20},   {1, 1, 1}};
-  size_t tiny_shapes[][3] = {{13, 40, 24}, {70, 3, 5}, {1, 1, 1}}; // 70 rows: two slices
+  // On both sides of the slice of 1,024 rows, odd sizes, single rows and columns. One output: one slice of rows on
+  // CUDA, two, and as many as there are at most.
+  size_t shapes[][3] = {{1, 16, 16},    {13, 40, 120},  {26, 60, 240}, {7, 3, 5},    {192, 128, 384}, {100, 512, 97},
+                        {1025, 33, 64}, {65, 768, 100}, {1, 768, 1},   {13, 40, 40}, {3100, 20, 30},  {48, 80, 20},
+                        {1, 1, 1},      {13, 768, 1},   {65, 35, 1},   {4200, 8, 1}};
+  size_t tiny_shapes[][3] = {{13, 40, 24}, {70, 3, 5}, {1, 1, 1}, {66, 8, 1}}; // 70 and 66 rows: two slices
   size_t(*chosen)[3] = tiny ? tiny_shapes : shapes;
   size_t count = tiny ? sizeof tiny_shapes / sizeof tiny_shapes[0] : sizeof shapes / sizeof shapes[0];
   for (size_t i = 0; i < count; i++) {
