@@ -247,7 +247,7 @@ static void test_matmul(void **state) {
 static void test_matmul_many_shapes(void **state) {
   (void)state;
   for (int round = 0; round < 2; round++) {
-    for (size_t N = 1; N <= (tiny ? 3 : 150); N++) {
+    for (size_t N = 1; N <= (tiny ? 3 : 520); N++) {
       float *inp = new_random(N * 4, 1, N), *weight = new_random(3 * 4, 1, 2), *out = new_floats(N * 3);
       double *want = new_doubles(N * 3);
       reference_matmul(want, inp, weight, NULL, N, 4, 3);
