@@ -184,7 +184,8 @@ static inline OpsSequences ops_dense(size_t B, size_t T) {
 
 // Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the T x T scores
 // are never stored. qkv holds q, k, v of a row side by side, heads inside each. causal 0: every position sees every
-// position of its sequence. Padding gives rows of 0 and costs nothing else. CUDA: heads of at most 128 channels.
+// position of its sequence. Padding gives rows of 0 and costs nothing else. CUDA: heads of at most 128 channels,
+// at most 65,534 sequences.
 // lse: log-sum-exp of the scaled scores of sequence b, head h, position t, at lse[NH * start + h * span + t] with
 // span `longest` where starts is NULL, else the sequence's length: (B, NH, T) of a dense batch. Those of padding are
 // left alone.
