@@ -70,8 +70,9 @@ void encoder_forward(void *out,         // (B, T, C)
                      size_t B, size_t T, size_t C, ZeroType type, ZeroStream stream);
 
 // Adds dout's rows to dwte in the order of rows: a row that occurs often is summed in fp32 and rounded
-// once. dwpe: rows from T to maxT - 1 become 0 when dwpe.accumulate is 0 and are left alone otherwise.
-// dwte.accumulate 0 zeroes the rows that no token names (an untied head); tied models pass 1.
+// once (CUDA: in slices of rows, as embedding_backward). dwpe: rows from T to maxT - 1 become 0 when dwpe.accumulate
+// is 0 and are left alone otherwise. dwte.accumulate 0 zeroes the rows that no token names (an untied head); tied
+// models pass 1.
 size_t encoder_backward_scratch(size_t B, size_t T, size_t C);
 void encoder_backward(OpsGrad dwte,      // (Vp, C)
                       OpsGrad dwpe,      // (maxT, C)

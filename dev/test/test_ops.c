@@ -51,9 +51,13 @@ static void check_encoder(EncoderShape s, Case c) {
 
 static void test_encoder(void **state) {
   (void)state;
-  // Vocabularies on both sides of the sort's digit of 256, few and many repeats, odd channels.
-  EncoderShape shapes[] = {
-      {2, 13, 40, 16, 97, 128}, {3, 64, 128, 64, 65, 128}, {1, 7, 60, 9, 1000, 1024}, {2, 5, 1, 5, 2, 2}};
+  // Vocabularies on both sides of the sort's digit of 256, few and many repeats, odd channels; tokens in several of
+  // CUDA's slices of 128 rows.
+  EncoderShape shapes[] = {{2, 13, 40, 16, 97, 128},
+                           {3, 64, 128, 64, 65, 128},
+                           {1, 7, 60, 9, 1000, 1024},
+                           {2, 5, 1, 5, 2, 2},
+                           {2, 300, 24, 300, 3, 8}};
   // More rows than a warp sorts at once, a token with more rows than a warp, more tokens than a digit.
   EncoderShape tiny_shapes[] = {{2, 40, 3, 40, 2, 2}, {1, 300, 4, 300, 60, 64}, {1, 40, 8, 41, 300, 320}};
   const EncoderShape *chosen = tiny ? tiny_shapes : shapes;

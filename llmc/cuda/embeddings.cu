@@ -1,4 +1,5 @@
-// Embeddings that name token, position and type of every row, and the gradient of any of their tables.
+// Embeddings that name token, position and type of every row, and the gradient of any table of embeddings (GPT-2's
+// tokens too: encoder.cu).
 //
 // Backward sorts the rows by index and cuts the sorted list at fixed places, every SLICE_ROWS rows, and between
 // indices. Each part is summed by one warp in the order of rows; an index that has several parts gets their sums
