@@ -70,8 +70,9 @@ void encoder_forward(void *out,         // (B, T, C)
                      size_t B, size_t T, size_t C, ZeroType type, ZeroStream stream);
 
 // Adds dout's rows to dwte in the order of rows: a row that occurs often is summed in fp32 and rounded
-// once. dwpe: rows from T to maxT - 1 become 0 when dwpe.accumulate is 0 and are left alone otherwise.
-// dwte.accumulate 0 zeroes the rows that no token names (an untied head); tied models pass 1.
+// once (CUDA: in slices of rows, as embedding_backward). dwpe: rows from T to maxT - 1 become 0 when dwpe.accumulate
+// is 0 and are left alone otherwise. dwte.accumulate 0 zeroes the rows that no token names (an untied head); tied
+// models pass 1.
 size_t encoder_backward_scratch(size_t B, size_t T, size_t C);
 void encoder_backward(OpsGrad dwte,      // (Vp, C)
                       OpsGrad dwpe,      // (maxT, C)
@@ -184,7 +185,8 @@ static inline OpsSequences ops_dense(size_t B, size_t T) {
 
 // Multi-head scaled dot product, tiled with a running softmax (FlashAttention, arXiv 2205.14135): the T x T scores
 // are never stored. qkv holds q, k, v of a row side by side, heads inside each. causal 0: every position sees every
-// position of its sequence. Padding gives rows of 0 and costs nothing else. CUDA: heads of at most 128 channels.
+// position of its sequence. Padding gives rows of 0 and costs nothing else. CUDA: heads of at most 128 channels,
+// at most 65,534 sequences.
 // lse: log-sum-exp of the scaled scores of sequence b, head h, position t, at lse[NH * start + h * span + t] with
 // span `longest` where starts is NULL, else the sequence's length: (B, NH, T) of a dense batch. Those of padding are
 // left alone.

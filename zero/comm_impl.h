@@ -52,8 +52,10 @@ __attribute__((weak)) int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why);
 
 // nccl is there only in programs for GPUs that were built with NCCL: else the address of these is NULL. Collective.
 // possible: whether each rank has a GPU of its own; else with the reason. init may be called only if it has.
+// shares_gpus: this rank's ZERO_NCCL_SHARE_GPU, with which a GPU that it shares is no such reason; not collective.
 __attribute__((weak)) int zero_comm_nccl_possible(ZeroComm *comm, ZeroReason *why);
 __attribute__((weak)) void zero_comm_nccl_init(ZeroComm *comm);
+__attribute__((weak)) int zero_comm_nccl_shares_gpus(void);
 
 // Whether memory is allocated: then there is no way back to another transport.
 __attribute__((weak)) int zero_comm_shm_in_use(const ZeroComm *comm);

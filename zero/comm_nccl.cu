@@ -433,7 +433,13 @@ void zero_comm_nccl_init(ZeroComm *comm) {
   comm->control_broadcast(comm, &id, sizeof id);
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  NCCL_SETTLE(nccl, ncclCommInitRankConfig(&nccl->nccl, comm->size, id, comm->rank, &config));
+  const char *call = "ncclCommInitRankConfig";
+  if (zero_comm_nccl_shares_gpus()) {
+    call =
+        "ncclCommInitRankConfig (ZERO_NCCL_SHARE_GPU leaves it to NCCL whether ranks may share a GPU: 2.30 and later "
+        "take NCCL_MULTI_RANK_GPU_ENABLE=1, earlier ones a NCCL_HOSTID of its own for each rank)";
+  }
+  settle(nccl, ncclCommInitRankConfig(&nccl->nccl, comm->size, id, comm->rank, &config), call);
 
   zero_comm_take_over(comm, "nccl", nccl, close_nccl);
   comm->all_reduces = 1;

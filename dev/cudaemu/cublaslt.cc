@@ -294,8 +294,15 @@ static void run_product(const Product &p) {
   }
 }
 
+static bool adds_bias(cublasLtEpilogue_t epilogue) {
+  return epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_GELU_BIAS ||
+         epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+}
+
 // ---------------------------------------------------------------- what programs call
 // One algorithm, which wants a little workspace where it is allowed some: a caller who does not give it is found.
+// None for a bias where op(A) has one row or column: there PyTorch's addmm goes around cuBLASLt, as the heuristic
+// gave CUBLAS_STATUS_INVALID_VALUE.
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
                                               cublasLtMatrixLayout_t a_layout, cublasLtMatrixLayout_t b_layout,
                                               cublasLtMatrixLayout_t c_layout, cublasLtMatrixLayout_t d_layout,
@@ -308,6 +315,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   Product product;
   cublasStatus_t status = describe(desc, a_layout, b_layout, c_layout, d_layout, &product);
   if (status != CUBLAS_STATUS_SUCCESS) return status;
+  if (adds_bias(product.gemm.epilogue) && (product.gemm.m == 1 || product.gemm.k == 1)) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
   uint64_t allowed = (uint64_t)preference->value[CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES];
   cublasLtMatmulHeuristicResult_t result = {};
   result.workspaceSize = allowed < WORKSPACE_BYTES ? 0 : WORKSPACE_BYTES;

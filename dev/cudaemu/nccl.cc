@@ -39,6 +39,7 @@ const char *ncclGetErrorString(ncclResult_t result) {
 }
 
 const char *ncclGetLastError(ncclComm_t comm) {
+  if (comm != NULL && comm->error == ncclInvalidUsage) return "Duplicate GPU detected";
   return comm != NULL && comm->error == ncclRemoteError ? "a failure that ZERO_EMU_NCCL_FAIL asked for" : "";
 }
 
@@ -89,6 +90,14 @@ static void start_mpi(int nranks, const char *call) {
   atexit([] { MPI_Finalize(); });
 }
 
+// As NCCL from 2.30 on takes them: where the variable is set.
+static bool ranks_share_a_gpu(void) {
+  const char *ranks = getenv("OMPI_COMM_WORLD_LOCAL_SIZE"), *allowed = getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+  int gpus = 0;
+  cudaGetDeviceCount(&gpus);
+  return ranks != NULL && atoi(ranks) > gpus && (allowed == NULL || strcmp(allowed, "1") != 0);
+}
+
 ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId id, int rank, ncclConfig_t *config) {
   const char *call = "ncclCommInitRank";
   start_mpi(nranks, call);
@@ -115,10 +124,11 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int nranks, ncclUniqueId i
     cudaemu_nccl_fail("%s: the unique id is not rank 0's: broadcast what one ncclGetUniqueId returned", call);
   }
   cudaGetDevice(&made->device);
+  if (ranks_share_a_gpu()) made->error = ncclInvalidUsage;
   made->blocking = config == NULL || config->blocking != 0;
   made->in_progress = !made->blocking;
   *comm = made;
-  return made->blocking ? ncclSuccess : ncclInProgress;
+  return made->blocking ? made->error : ncclInProgress;
 }
 
 ncclResult_t ncclCommInitRank(ncclComm_t *comm, int nranks, ncclUniqueId id, int rank) {

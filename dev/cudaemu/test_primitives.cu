@@ -302,6 +302,43 @@ static void test_product(int trans_a, int trans_b, cublasLtEpilogue_t epilogue, 
   for (int i = 0; i < 5; i++) CUDA_CHECK(cudaFree(device[i]));
 }
 
+#ifdef ZERO_CUDA_EMULATOR
+// Whether the heuristic has an algorithm for an (m, k) times (k, n) product in fp32.
+static cublasStatus_t heuristic_of(uint64_t m, uint64_t n, uint64_t k, cublasLtEpilogue_t epilogue) {
+  cublasLtHandle_t handle;
+  cublasLtMatmulDesc_t desc;
+  cublasLtMatrixLayout_t a, b, d;
+  cublasLtMatmulPreference_t preference;
+  cublasLtMatmulHeuristicResult_t found;
+  int count = 0;
+  check("cuBLASLt's descriptors", known_good(cublasLtCreate(&handle)) &&
+                                      known_good(cublasLtMatmulDescCreate(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
+                                      known_good(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE,
+                                                                                &epilogue, sizeof epilogue)) &&
+                                      known_good(cublasLtMatrixLayoutCreate(&a, CUDA_R_32F, m, k, (int64_t)m)) &&
+                                      known_good(cublasLtMatrixLayoutCreate(&b, CUDA_R_32F, k, n, (int64_t)k)) &&
+                                      known_good(cublasLtMatrixLayoutCreate(&d, CUDA_R_32F, m, n, (int64_t)m)) &&
+                                      known_good(cublasLtMatmulPreferenceCreate(&preference)));
+  cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, desc, a, b, d, d, preference, 1, &found, &count);
+  cublasLtMatmulPreferenceDestroy(preference);
+  cublasLtMatrixLayoutDestroy(a);
+  cublasLtMatrixLayoutDestroy(b);
+  cublasLtMatrixLayoutDestroy(d);
+  cublasLtMatmulDescDestroy(desc);
+  cublasLtDestroy(handle);
+  return status;
+}
+
+static void test_one_row_or_column(void) {
+  check("a bias and a matrix A of one row are refused",
+        heuristic_of(1, N, K, CUBLASLT_EPILOGUE_BIAS) == CUBLAS_STATUS_INVALID_VALUE);
+  check("a bias and a matrix A of one column are refused",
+        heuristic_of(M, N, 1, CUBLASLT_EPILOGUE_GELU_AUX_BIAS) == CUBLAS_STATUS_INVALID_VALUE);
+  check("a bias and a matrix B of one column are not", known_good(heuristic_of(M, 1, K, CUBLASLT_EPILOGUE_BIAS)));
+  check("one row and column without a bias are not", known_good(heuristic_of(1, 1, 1, CUBLASLT_EPILOGUE_DEFAULT)));
+}
+#endif
+
 int main(void) {
   check_answers("warps and barriers", launch_warp, 15);
   check_answers("arithmetic and half types", launch_arithmetic, 13);
@@ -317,6 +354,9 @@ int main(void) {
   test_product(1, 0, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, "cublasLtMatmul with bias, GELU and its input");
   test_product(0, 0, CUBLASLT_EPILOGUE_DGELU_BGRAD, "cublasLtMatmul with GELU's and the bias's gradient");
   test_product(0, 1, CUBLASLT_EPILOGUE_BGRADB, "cublasLtMatmul with the bias's gradient from B");
+#ifdef ZERO_CUDA_EMULATOR
+  test_one_row_or_column();
+#endif
   printf("%d passed, %d failed, 0 skipped\n", passed, failed);
   return failed > 0;
 }

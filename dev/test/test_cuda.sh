@@ -147,6 +147,14 @@ bert_trainer() { # bert_trainer PACKED "RANKS STAGE STREAMS"…
   trainer "$@"
 }
 
+bert_labels() { # bert_labels SAMPLES "RANKS STAGE STREAMS"…: the head of their labels, classes or a regression's numbers
+  local program=train_bert flags
+  flags=(-e L=2,H=2,C=32,T=19,V=67 -i "dev/fixtures/$1" --task classify --dropout 0.1 --attention-dropout 0.1
+    -b 2 -t 19 -d $((8 * 19)) -x 3 -l 1e-3 -v 0 --state-hash 3)
+  shift
+  trainer "$@"
+}
+
 # The demo's text, model and batch, as scripts/run_demo.sh has them.
 demo() { # demo "RANKS STAGE STREAMS"…
   why="the text of the demo cannot be prepared: $(python3 data/prepare_text.py --demo --output "$work/demo" 2>&1 | tail -n 1)"
@@ -274,6 +282,7 @@ test_case "cuda: trainer under dropout, streams delayed" dropped "2 3 delayed"
 test_case "cuda: no wait in a micro-step" waits "1 self 0 0 2" "2 nccl 3 0 6"
 test_case "cuda: BERT's trainer, packed" bert_trainer 1 "1 0 delayed" "4 3 issue"
 test_case "cuda: BERT's trainer, padded" bert_trainer 0 "2 2 delayed"
+test_case "cuda: BERT's trainer, a regression" bert_labels bert_hf_values.bin "1 0 delayed" "2 3 issue"
 test_case "cuda: no wait in a micro-step of BERT" bert_waits "1 self 0 0 2"
 test_case "cuda: launches per block" launches --dtype bf16 --deterministic 0
 test_case "cuda: trainer on the demo's text with its model" demo "4 0 issue" "4 3 issue"

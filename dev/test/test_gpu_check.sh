@@ -8,7 +8,7 @@ cd "$root" || exit 1
 long=${1:-}
 
 dry_run() {
-  local parts=(bundle info ops bench)
+  local parts=(bundle info ops bert bench)
   [ "$long" = --long ] && parts=()
   nvidia-smi -L > /dev/null 2>&1 && { why="this machine has a GPU"; return 77; }
   [ "$(id -u)" = 0 ] || { why="not root: no chroot for the empty folder"; return 77; }
@@ -17,7 +17,8 @@ dry_run() {
   is "exit code, after $(grep -m1 FAILED "$work/log")" $code 0 || return 1
   local text
   text=$(cat "$work/check/table.txt")
-  for line in 'the bundle in an empty folder, 2 ranks  *ok' 'ops  *left out: no GPU' 'bench  *left out: no GPU'; do
+  for line in 'the bundle in an empty folder, 2 ranks  *ok' 'ops  *left out: no GPU' 'bench  *left out: no GPU' 'train_bert, packed  *ok' \
+    'train_bert, padded  *ok' 'train_bert, classify  *ok' 'train_bert, regression  *ok' '  loss  *[0-9.]*, on a CPU [0-9.]*'; do
     why="no line '$line' in the table" && grep -qE "^$line" <<< "$text" || return 1
   done
   why="gpu_check.json is not what it should be" &&

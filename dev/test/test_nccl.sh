@@ -143,6 +143,15 @@ shared_gpu() { # not asked for by name: mpi, and a line says why
     is "state and losses" "$(result)" "$expected"
 }
 
+sharing() { # sharing: NCCL itself refuses ranks that share a GPU, or takes them, to the same bits
+  ZERO_EMU_GPUS=1 ZERO_NCCL_SHARE_GPU=1 train nccl 2 "$program" -z 3
+  is "exit code" $code 2 && has "error" "$(cat log)" "NCCL: invalid usage (Duplicate GPU detected) in ncclCommInitRankConfig" &&
+    has "hint" "$(cat log)" "NCCL_MULTI_RANK_GPU_ENABLE=1" || return 1
+  NCCL_MULTI_RANK_GPU_ENABLE=1 ZERO_EMU_GPUS=1 ZERO_NCCL_SHARE_GPU=1 same_bits 2 3 || return 1
+  ZERO_EMU_GPUS=1 ZERO_NCCL_SHARE_GPU=yes train nccl 2 "$program" -z 3
+  is "exit code with yes" $code 2 && has "error" "$(cat log)" "ZERO_NCCL_SHARE_GPU: 'yes' found"
+}
+
 asynchronous_error() {
   ZERO_EMU_NCCL_FAIL=30 train nccl 2 "$program"
   is "exit code" $code 2 && has "error" "$(cat log)" "NCCL: remote process exited" &&
@@ -262,6 +271,7 @@ if [ "$long" = --long ]; then
 fi
 test_case "nccl: a stopped rank" lost_rank STOP
 test_case "nccl: refused where ranks share a GPU" refused "$program" "ranks 0 and 1 share one" ZERO_EMU_GPUS=1
+test_case "nccl: ranks that share a GPU, as NCCL will have it" sharing
 test_case "nccl: refused in a program for the CPU" refused "$root/train_gpt2" "nccl is not in this build"
 test_case "nccl: its test compiles with nvcc" nvcc_compiles
 finish

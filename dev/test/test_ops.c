@@ -51,9 +51,13 @@ static void check_encoder(EncoderShape s, Case c) {
 
 static void test_encoder(void **state) {
   (void)state;
-  // Vocabularies on both sides of the sort's digit of 256, few and many repeats, odd channels.
-  EncoderShape shapes[] = {
-      {2, 13, 40, 16, 97, 128}, {3, 64, 128, 64, 65, 128}, {1, 7, 60, 9, 1000, 1024}, {2, 5, 1, 5, 2, 2}};
+  // Vocabularies on both sides of the sort's digit of 256, few and many repeats, odd channels; tokens in several of
+  // CUDA's slices of 128 rows.
+  EncoderShape shapes[] = {{2, 13, 40, 16, 97, 128},
+                           {3, 64, 128, 64, 65, 128},
+                           {1, 7, 60, 9, 1000, 1024},
+                           {2, 5, 1, 5, 2, 2},
+                           {2, 300, 24, 300, 3, 8}};
   // More rows than a warp sorts at once, a token with more rows than a warp, more tokens than a digit.
   EncoderShape tiny_shapes[] = {{2, 40, 3, 40, 2, 2}, {1, 300, 4, 300, 60, 64}, {1, 40, 8, 41, 300, 320}};
   const EncoderShape *chosen = tiny ? tiny_shapes : shapes;
@@ -225,11 +229,12 @@ static void check_matmul(size_t N, size_t C, size_t OC, Case k) {
 
 static void test_matmul(void **state) {
   (void)state;
-  // On both sides of the slice of 1,024 rows, odd sizes, single rows and columns.
-  size_t shapes[][3] = {{1, 16, 16},    {13, 40, 120},  {26, 60, 240},  {7, 3, 5},   {192, 128, 384},
-                        {100, 512, 97}, {1025, 33, 64}, {65, 768, 100}, {1, 768, 1}, {13, 40, 40},
-                        {3100, 20, 30}, {48, 80, 20},   {1, 1, 1}};
-  size_t tiny_shapes[][3] = {{13, 40, 24}, {70, 3, 5}, {1, 1, 1}}; // 70 rows: two slices
+  // On both sides of the slice of 1,024 rows, odd sizes, single rows and columns. One output: one slice of rows on
+  // CUDA, two, and as many as there are at most.
+  size_t shapes[][3] = {{1, 16, 16},    {13, 40, 120},  {26, 60, 240}, {7, 3, 5},    {192, 128, 384}, {100, 512, 97},
+                        {1025, 33, 64}, {65, 768, 100}, {1, 768, 1},   {13, 40, 40}, {3100, 20, 30},  {48, 80, 20},
+                        {1, 1, 1},      {13, 768, 1},   {65, 35, 1},   {4200, 8, 1}};
+  size_t tiny_shapes[][3] = {{13, 40, 24}, {70, 3, 5}, {1, 1, 1}, {66, 8, 1}}; // 70 and 66 rows: two slices
   size_t(*chosen)[3] = tiny ? tiny_shapes : shapes;
   size_t count = tiny ? sizeof tiny_shapes / sizeof tiny_shapes[0] : sizeof shapes / sizeof shapes[0];
   for (size_t i = 0; i < count; i++) {
@@ -246,7 +251,7 @@ static void test_matmul(void **state) {
 static void test_matmul_many_shapes(void **state) {
   (void)state;
   for (int round = 0; round < 2; round++) {
-    for (size_t N = 1; N <= (tiny ? 3 : 150); N++) {
+    for (size_t N = 1; N <= (tiny ? 3 : 520); N++) {
       float *inp = new_random(N * 4, 1, N), *weight = new_random(3 * 4, 1, 2), *out = new_floats(N * 3);
       double *want = new_doubles(N * 3);
       reference_matmul(want, inp, weight, NULL, N, 4, 3);

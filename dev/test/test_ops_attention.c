@@ -466,7 +466,11 @@ static void test_misuse(void **state) {
   check_fatal(misused, &m, "found -0.1", NULL);
   m.d = NULL, m.s.rows = 9;
   check_fatal(misused, &m, "8 rows for 2 sequences of 4, found 9", NULL);
-  if (on_cuda()) return; // it does not look into the GPU's memory
+  if (on_cuda()) {
+    m.s = ops_dense(65535, 1); // and the rows behind the last one: more than a grid has blocks in y
+    check_fatal(misused, &m, "at most 65534 sequences", "found 65535: use a smaller -b", NULL);
+    return; // it does not look into the GPU's memory
+  }
   m.s.starts = starts, m.s.lengths = lengths;
   check_fatal(misused, &m, "sequence 1 from row 4 on, found it at row 3", NULL);
   m.s.starts = negative;

@@ -23,6 +23,10 @@ AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t N
     zero_fatal("attention: expected heads of at most %d channels on a GPU, found %zu: use more heads",
                ATTENTION_LARGEST_HEAD, head);
   }
+  if (s->count > ATTENTION_MOST_SEQUENCES) {
+    zero_fatal("attention: expected at most %d sequences in a micro-batch on a GPU, found %zu: use a smaller -b",
+               ATTENTION_MOST_SEQUENCES, s->count);
+  }
   if (s->starts == NULL && s->rows != s->count * s->longest) {
     zero_fatal("attention: expected %zu rows for %zu sequences of %zu, found %zu", s->count * s->longest, s->count,
                s->longest, s->rows);

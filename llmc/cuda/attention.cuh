@@ -22,6 +22,8 @@
 #include "types.cuh"
 
 enum { ATTENTION_THREADS = 128, ATTENTION_WARPS = ATTENTION_THREADS / WARP_LANES, ATTENTION_LARGEST_HEAD = 128 };
+// Sequences are counted by a grid's z and, with the rows behind the last one, by its y: at most 65,535 blocks each.
+enum { ATTENTION_MOST_SEQUENCES = 65535 - 1 };
 // Shared memory beyond this is given only to kernels that ask for it.
 enum { ATTENTION_SHARED_BYTES = 48 << 10 };
 
@@ -38,8 +40,8 @@ typedef struct {
   DropoutPlan dropout;
 } AttentionShape;
 
-// Ends the program if C is not a multiple of NH, a head is larger than any tile, or the rows are not what the
-// sequences say. `addresses`: of all tensors.
+// Ends the program if C is not a multiple of NH, a head is larger than any tile, there are more sequences than a grid
+// has blocks, or the rows are not what the sequences say. `addresses`: of all tensors.
 AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t NH, int causal,
                                const OpsDropout *dropout, ZeroType type, uintptr_t addresses);
 

@@ -24,8 +24,11 @@ static const size_t WORKSPACE_BYTES = (size_t)32 << 20;
 enum { MOST_ALIGNMENT = 16 };
 // GELU's second matrix: cuBLASLt wants a leading dimension that is a multiple of this.
 enum { PRE_STRIDE_MULTIPLE = 8 };
-// A GPT-2 uses about 20 shapes; more than this many at once only cost their creation again.
-enum { CACHE_ENTRIES = 128 };
+// A packed BERT has a batch of one of 16 numbers of rows N (BERT_ROW_COUNTS) and at each 12 products in its blocks (4
+// layers forward, their input's and their weight's gradients), and as many numbers of masked rows M with 6 in the
+// head (a layer's 3, the vocabulary's 3): up to 16 (12 + 6) = 288, besides the pooler's, and in evaluation the
+// forward ones of its own batch. A GPT-2 has about 20. More than this many at once only cost their creation again.
+enum { CACHE_ENTRIES = 512 };
 
 // What makes two products use the same algorithm. All members have one size: no padding to compare.
 typedef struct {
@@ -50,6 +53,7 @@ static struct {
   ZeroStream stream; // whose products use the workspace now
   uint64_t clock;    // counts calls; the entry with the smallest last_use is the oldest
   size_t count;
+  uint64_t hashes[CACHE_ENTRIES]; // beside the entries, so that a look-up reads few cache lines
   Entry entries[CACHE_ENTRIES];
 } cache;
 
@@ -194,29 +198,45 @@ static void open_library(const Key *key) {
   zero_ledger_add_device(ZERO_MEM_OTHER, WORKSPACE_BYTES);
 }
 
-static Entry *free_place(void) {
-  if (cache.count < CACHE_ENTRIES) return &cache.entries[cache.count++];
-  Entry *oldest = &cache.entries[0];
+static uint64_t hash_key(const Key *key) { // FNV-1a over 64-bit words
+  const uint64_t offset = 14695981039346656037ull, prime = 1099511628211ull;
+  uint64_t words[sizeof(Key) / sizeof(uint64_t)], hash = offset;
+  memcpy(words, key, sizeof words);
+  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) hash = (hash ^ words[i]) * prime;
+  return hash;
+}
+
+static size_t free_place(void) {
+  if (cache.count < CACHE_ENTRIES) return cache.count++;
+  size_t oldest = 0;
   for (size_t i = 1; i < CACHE_ENTRIES; i++) {
-    if (cache.entries[i].last_use < oldest->last_use) oldest = &cache.entries[i];
+    if (cache.entries[i].last_use < cache.entries[oldest].last_use) oldest = i;
   }
-  destroy_entry(oldest);
+  destroy_entry(&cache.entries[oldest]);
   return oldest;
 }
 
 static Entry *find_entry(const Key *key, const Gemm *gemm) {
+  const uint64_t hash = hash_key(key);
   size_t place = 0;
-  while (place < cache.count && memcmp(&cache.entries[place].key, key, sizeof *key) != 0) place++;
-  Entry *entry = &cache.entries[place];
-  if (place == cache.count) {
+  while (place < cache.count &&
+         !(cache.hashes[place] == hash && memcmp(&cache.entries[place].key, key, sizeof *key) == 0)) {
+    place++;
+  }
+  const int known = place < cache.count;
+  if (!known) {
     if (cache.handle == NULL) open_library(key);
-    entry = free_place();
+    place = free_place();
+  }
+  Entry *entry = &cache.entries[place];
+  if (known) {
+    set_pointers(entry, gemm);
+  } else {
     entry->key = *key;
     create_operation(entry, gemm);
     create_layouts(entry);
     choose_algorithm(entry);
-  } else {
-    set_pointers(entry, gemm);
+    cache.hashes[place] = hash;
   }
   entry->last_use = ++cache.clock;
   return entry;

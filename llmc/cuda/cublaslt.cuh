@@ -37,7 +37,8 @@ typedef struct {
 // Whether cuBLASLt can fuse GELU or its gradient into a product with these n, type and pre.
 int cublaslt_fuses_gelu(size_t n, ZeroType type, const void *pre);
 
-// Queues the product; m, n and k are not 0. A shape that cuBLASLt refuses ends the program.
+// Queues the product; m, n and k are not 0, with a bias n and k are not 1 either: cuBLASLt refuses that. A shape that
+// it refuses ends the program.
 void cublaslt_gemm(const Gemm *gemm, ZeroStream stream);
 
 #endif

@@ -1,4 +1,5 @@
-// Embeddings that name token, position and type of every row, and the gradient of any of their tables.
+// Embeddings that name token, position and type of every row, and the gradient of any table of embeddings (GPT-2's
+// tokens too: encoder.cu).
 //
 // Backward sorts the rows by index and cuts the sorted list at fixed places, every SLICE_ROWS rows, and between
 // indices. Each part is summed by one warp in the order of rows; an index that has several parts gets their sums
@@ -99,21 +100,36 @@ __global__ void sum_parts_kernel(OpsGrad dtable, Parts parts, const E *dout, siz
   }
 }
 
-// A block for each slice after which an index goes on that began in it, and for some columns; the others leave.
+// The first slice that does not begin with the index, which `known` does: by halves, as the list is sorted.
+__device__ __forceinline__ size_t end_of_index(const Parts &parts, int index, size_t known) {
+  size_t end = ceil_div(parts.N, (size_t)SLICE_ROWS);
+  while (end - known > 1) {
+    const size_t middle = known + (end - known) / 2;
+    if (index_at(parts, middle * SLICE_ROWS) == index) {
+      known = middle;
+    } else {
+      end = middle;
+    }
+  }
+  return end;
+}
+
+// A block for each slice after which an index goes on that began in it, and for some columns; the others leave. The
+// end is found before anything is added, so that no load waits for another one.
 template <int WIDTH>
 __global__ void add_parts_kernel(OpsGrad dtable, Parts parts, size_t C) {
   const size_t at = ((size_t)blockIdx.y * EMBED_THREADS + threadIdx.x) * WIDTH;
-  const size_t slice = blockIdx.x;
-  size_t next = slice + 1; // a slice that the index goes on in
-  if (next * SLICE_ROWS >= parts.N || at >= C) return;
-  const int index = index_at(parts, next * SLICE_ROWS);
-  if (index < 0 || index_at(parts, next * SLICE_ROWS - 1) != index) return;
+  const size_t slice = blockIdx.x, second = slice + 1; // a slice that the index goes on in
+  if (second * SLICE_ROWS >= parts.N || at >= C) return;
+  const int index = index_at(parts, second * SLICE_ROWS);
+  if (index < 0 || index_at(parts, second * SLICE_ROWS - 1) != index) return;
   if (slice > 0 && index_at(parts, slice * SLICE_ROWS - 1) == index) return;
+  const size_t end = end_of_index(parts, index, second);
   Packet<WIDTH> sum = load_packet<WIDTH>(parts.sums + (2 * slice + 1) * C + at);
-  do {
+#pragma unroll 8
+  for (size_t next = second; next < end; next++) {
     sum = add_packets(sum, load_packet<WIDTH>(parts.sums + 2 * next * C + at));
-    next++;
-  } while (next * SLICE_ROWS < parts.N && index_at(parts, next * SLICE_ROWS) == index);
+  }
   store_gradient(dtable, (size_t)index * C + at, sum);
 }
 

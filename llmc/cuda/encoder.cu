@@ -1,15 +1,10 @@
-// Token and position embeddings.
-//
-// Backward sorts the rows by token, so that a token's rows are summed by one warp, in the order
-// of rows, and its row of dwte is written once: no float atomics, the same bits every time.
-#include <assert.h>
-
-#include "row_sort.cuh"
+// Token and position embeddings. The tokens' gradient is that of any table (embeddings.cu), the positions' a sum over
+// sequences.
 #include "types.cuh"
 
 // The element type is called E here: T is the length of a sequence.
 
-enum { ENCODER_THREADS = 128, ENCODER_WARPS = ENCODER_THREADS / WARP_LANES };
+enum { ENCODER_THREADS = 128 };
 
 // ---------------------------------------------------------------- forward
 // A thread per packet.
@@ -34,52 +29,8 @@ void encoder_forward(void *out, const int *tokens, const void *wte, const void *
 }
 
 size_t encoder_backward_scratch(size_t B, size_t T, size_t C) {
-  (void)C;
-  return row_sort_scratch(B * T);
-}
-
-// ---------------------------------------------------------------- backward
-// A warp for each place of the sorted list where a token begins, and for 32 packets of its columns; the other warps
-// leave at once.
-template <typename E, int WIDTH>
-__global__ void sum_token_rows_kernel(OpsGrad dwte, const E *dout, const uint32_t *list, const int *tokens, size_t N,
-                                      size_t C) {
-  const int lane = threadIdx.x % WARP_LANES;
-  size_t first = (size_t)blockIdx.x * ENCODER_WARPS + threadIdx.x / WARP_LANES;
-  if (first >= N) return;
-  const int token = tokens[list[first]];
-  assert(token >= 0);
-  if (first > 0 && tokens[list[first - 1]] == token) return;
-
-  const size_t at = ((size_t)blockIdx.y * WARP_LANES + lane) * WIDTH;
-  Packet<WIDTH> sum = zero_packet<WIDTH>();
-  int rows;
-  do { // 32 places at a time: the lanes look at one each
-    const size_t i = first + lane;
-    const uint32_t row = i < N ? list[i] : 0;
-    rows = __popc(__ballot_sync(FULL_WARP, i < N && tokens[row] == token)); // sorted: the first lanes
-#pragma unroll 8
-    for (int k = 0; k < rows; k++) {
-      size_t source = __shfl_sync(FULL_WARP, row, k);
-      if (at < C) sum = add_packets(sum, load_packet<WIDTH>(dout + source * C + at));
-    }
-    first += WARP_LANES;
-  } while (rows == WARP_LANES);
-  if (at < C) store_gradient(dwte, (size_t)token * C + at, sum);
-}
-
-static void token_gradient(OpsGrad dwte, const void *dout, const int *tokens, size_t N, size_t C, size_t Vp,
-                           ZeroType type, void *scratch, ZeroStream stream) {
-  if (!dwte.accumulate) {
-    CUDA_CHECK(cudaMemsetAsync(dwte.data, 0, Vp * C * zero_type_size(dwte.type), (cudaStream_t)stream));
-  }
-  if (N == 0) return;
-  const uint32_t *list = sort_rows(scratch, tokens, N, Vp, stream);
-  DISPATCH_ROWS(type, C, address_bits(dwte.data, dout), E, WIDTH, {
-    dim3 grid(grid_blocks(N, ENCODER_WARPS), grid_blocks(C, WARP_LANES * WIDTH));
-    LAUNCH((sum_token_rows_kernel<E, WIDTH>), grid, ENCODER_THREADS, 0, stream, dwte, (const E *)dout, list, tokens,
-           N, C);
-  });
+  const size_t any_table = 0; // it does not matter how many rows that has
+  return embedding_backward_scratch(B * T, C, any_table);
 }
 
 // dwpe[position] (+)= the sum of dout's rows at that position, in the order of sequences. A thread per packet.
@@ -110,6 +61,6 @@ static void position_gradient(OpsGrad dwpe, const void *dout, size_t B, size_t T
 void encoder_backward(OpsGrad dwte, OpsGrad dwpe, const void *dout, const int *tokens, size_t B, size_t T, size_t C,
                       size_t Vp, size_t maxT, ZeroType type, void *scratch, ZeroStream stream) {
   if (maxT < T) zero_fatal("encoder_backward: expected at least %zu positions, found %zu", T, maxT);
-  if (dwte.data != NULL) token_gradient(dwte, dout, tokens, B * T, C, Vp, type, scratch, stream);
+  embedding_backward(dwte, dout, tokens, B * T, C, Vp, type, scratch, stream);
   if (dwpe.data != NULL) position_gradient(dwpe, dout, B, T, C, maxT, type, stream);
 }

@@ -6,10 +6,33 @@
 // pass over memory (N OC elements read, N OC written) is saved. In fp32 an own pass follows: next to a product
 // without tensor cores it weighs little, and cuBLASLt does not promise a tanh that is as accurate as fp32. The form
 // with the error function is always an own pass: cuBLASLt has the one with tanh alone.
+//
+// Outputs of one channel go another way throughout: one_channel.cu.
 #include "../../zero/memory.h"
 #include "column_sum.cuh"
 #include "convert.cuh"
 #include "cublaslt.cuh"
+#include "one_channel.cuh"
+
+enum { ONE_CHANNEL = 1 };
+
+// out (N, OC) = inp weight^T + bias; with gelu_of, cuBLASLt's fused GELU of that, which is kept there.
+static void linear_forward(void *out, void *gelu_of, const void *inp, const void *weight, const void *bias, size_t N,
+                           size_t C, size_t OC, ZeroType type, ZeroStream stream) {
+  Gemm product = {.m = N,
+                  .n = OC,
+                  .k = C,
+                  .a = {inp, C, 0},
+                  .b = {weight, C, 1},
+                  .bias = bias,
+                  .c = out,
+                  .accumulate = 0,
+                  .epilogue = gelu_of != NULL ? GEMM_GELU : GEMM_PLAIN,
+                  .pre = gelu_of,
+                  .type = type,
+                  .out_type = type};
+  cublaslt_gemm(&product, stream);
+}
 
 void matmul_forward(void *out, void *pre, const void *inp, const void *weight, const void *bias, size_t N, size_t C,
                     size_t OC, OpsGelu gelu, ZeroType type, ZeroStream stream) {
@@ -18,19 +41,12 @@ void matmul_forward(void *out, void *pre, const void *inp, const void *weight, c
   }
   if (N == 0) return;
   int fused = gelu == OPS_GELU && cublaslt_fuses_gelu(OC, type, pre);
-  Gemm product = {.m = N,
-                  .n = OC,
-                  .k = C,
-                  .a = {inp, C, 0},
-                  .b = {weight, C, 1},
-                  .bias = bias,
-                  .c = pre != NULL && !fused ? pre : out,
-                  .accumulate = 0,
-                  .epilogue = fused ? GEMM_GELU : GEMM_PLAIN,
-                  .pre = fused ? pre : NULL,
-                  .type = type,
-                  .out_type = type};
-  cublaslt_gemm(&product, stream);
+  void *sums = pre != NULL && !fused ? pre : out;
+  if (OC == ONE_CHANNEL) {
+    one_channel_forward(sums, inp, weight, bias, N, C, type, stream);
+  } else {
+    linear_forward(sums, fused ? pre : NULL, inp, weight, bias, N, C, OC, type, stream);
+  }
   if (pre != NULL && !fused) gelu_forward(out, pre, N * OC, gelu, type, stream);
 }
 
@@ -43,12 +59,13 @@ static int sums_apart(ZeroType type, OpsGrad grad) {
 
 size_t matmul_backward_scratch(size_t N, size_t C, size_t OC, ZeroType grad_type) {
   size_t bias_bytes = column_sums_scratch(N, OC), weight_bytes = grad_type != ZERO_F32 ? OC * C * sizeof(float) : 0;
+  if (OC == ONE_CHANNEL) weight_bytes = one_channel_scratch(N, C);
   return bias_bytes > weight_bytes ? bias_bytes : weight_bytes;
 }
 
-static void input_gradient(void *dinp, const void *dout, const void *weight, const void *pre, OpsGelu gelu, size_t N,
-                           size_t C, size_t OC, ZeroType type, ZeroStream stream) {
-  int fused = gelu == OPS_GELU && cublaslt_fuses_gelu(C, type, pre);
+// dinp (N, C) = dout weight; with gelu_of, times GELU's slope there, by cuBLASLt.
+static void linear_input_gradient(void *dinp, const void *gelu_of, const void *dout, const void *weight, size_t N,
+                                  size_t C, size_t OC, ZeroType type, ZeroStream stream) {
   Gemm product = {.m = N,
                   .n = C,
                   .k = OC,
@@ -57,17 +74,31 @@ static void input_gradient(void *dinp, const void *dout, const void *weight, con
                   .bias = NULL,
                   .c = dinp,
                   .accumulate = 0,
-                  .epilogue = fused ? GEMM_GELU_GRADIENT : GEMM_PLAIN,
-                  .pre = fused ? (void *)pre : NULL, // only read
+                  .epilogue = gelu_of != NULL ? GEMM_GELU_GRADIENT : GEMM_PLAIN,
+                  .pre = (void *)gelu_of, // only read
                   .type = type,
                   .out_type = type};
   cublaslt_gemm(&product, stream);
+}
+
+static void input_gradient(void *dinp, const void *dout, const void *weight, const void *pre, OpsGelu gelu, size_t N,
+                           size_t C, size_t OC, ZeroType type, ZeroStream stream) {
+  int fused = gelu == OPS_GELU && OC != ONE_CHANNEL && cublaslt_fuses_gelu(C, type, pre);
+  if (OC == ONE_CHANNEL) {
+    one_channel_input_gradient(dinp, dout, weight, N, C, type, stream);
+  } else {
+    linear_input_gradient(dinp, fused ? pre : NULL, dout, weight, N, C, OC, type, stream);
+  }
   if (pre != NULL && !fused) gelu_backward(dinp, dinp, pre, N * C, gelu, type, stream);
 }
 
 // One product over all rows: where cuBLASLt splits that sum, its shape alone decides how.
 static void weight_gradient(OpsGrad dweight, const void *dout, const void *inp, size_t N, size_t C, size_t OC,
                             ZeroType type, void *scratch, ZeroStream stream) {
+  if (OC == ONE_CHANNEL) {
+    one_channel_weight_gradient(dweight, dout, inp, N, C, type, scratch, stream);
+    return;
+  }
   int apart = sums_apart(type, dweight);
   Gemm product = {.m = OC,
                   .n = C,
