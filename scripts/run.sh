@@ -36,6 +36,10 @@ if ! command -v mpirun > /dev/null; then
   fail "mpirun not found; install Open MPI with: make deps"
 fi
 
+if ! command -v setsid > /dev/null; then
+  fail "setsid not found; install it (package util-linux)"
+fi
+
 if [ "$(id -u)" = 0 ]; then
   # Open MPI asks for these two before it runs as root.
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -14,7 +14,7 @@
 // Elements that are added at a time: what is widened on the way stays in the first-level cache.
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
 // Copies from here on are of more than the second-level cache holds and are not read again soon.
-#define PAST_CACHES ((size_t)2 << 20)
+#define PAST_CACHES ((size_t)4 << 20)
 enum { PIECE_ELEMENTS = 1024 }; // a piece lies in one chunk
 // Sums run in this many independent lanes, so that the compiler may use vectors and the order is still fixed.
 enum { LANES = 16 };

@@ -24,9 +24,9 @@ put() {
   done
 }
 mkdir -p "$folder"/{bin,usr/bin,tmp,proc,dev/shm,etc,repo/scripts,repo/bundle}
-put /bin/bash /usr/bin/dirname /usr/bin/id /usr/bin/env
+put /bin/bash /usr/bin/dirname /usr/bin/id /usr/bin/env /usr/bin/setsid
 put ./train_gpt2emu
-for program in bash dirname id; do cp -L "$(command -v $program)" "$folder/bin/$program"; done
+for program in bash dirname id setsid; do cp -L "$(command -v $program)" "$folder/bin/$program"; done
 cp -L /usr/bin/env "$folder/usr/bin/env"
 cp train_gpt2emu "$folder/repo/"
 cp scripts/run.sh "$folder/repo/scripts/"
