@@ -17,7 +17,6 @@
 #define SLOT_BYTES ((size_t)128 << 10)    // longer control messages go in several rounds
 #define SMALLEST_WINDOW ((size_t)1 << 20) // for allocations that were not reserved
 #define RESERVED_ALLOCATIONS 256          // whose rounding a reservation has room for
-#define REDUCE_TILE ((size_t)64 << 10)    // elements of a sum: 256 KiB in fp32, within a core's cache
 #define SPIN_ALONE_NS 20000L              // longest spin where every rank of the node has a core to itself
 #define SPIN_CROWDED_NS 1000L             // where the awaited rank may need this very core
 
@@ -45,7 +44,8 @@ typedef struct {
   Block *blocks;
   uint32_t begun, finished; // reduces
   uint32_t barriers;
-  unsigned round; // of control messages: which slot is used
+  unsigned round;      // of control messages: which slot is used
+  const void **pieces; // (size) scratch: the ranks' pieces of a reduce
   long spin_ns;
 } Shm;
 
@@ -213,23 +213,22 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
     zero_fatal("reduce %u was expected to be finished next, but %u was: they finish in the order in which they began",
                shm->finished, ticket);
   }
-  size_t element = zero_type_size(reduce->type), acc_element = zero_type_size(reduce->acc_type);
+  size_t element = zero_type_size(reduce->type);
   size_t first = reduce->bounds[comm->rank], count = reduce->bounds[comm->rank + 1] - first;
   for (int r = 0; r < comm->size && count > 0; r++) {
     if (r == comm->rank && reduce->in_place) continue;
     zero_counter_wait(&control_of(shm, r)->written, ticket, shm->spin_ns);
     if (r != comm->rank) count_read(shm, r, ZERO_WIRE_REDUCE, count * element);
   }
-  // Tile by tile, so that a sum stays in the cache until the last rank's piece is in it: it passes through memory
-  // once.
-  for (size_t at = 0, n; at < count; at += n) {
-    n = count - at < REDUCE_TILE ? count - at : REDUCE_TILE;
-    for (int r = 0; r < comm->size; r++) {
-      if (r == comm->rank && reduce->in_place) continue;
-      const char *piece = peer_address(comm, reduce->full, r) + (first + at) * element;
-      comm->device->add(comm->device, (char *)reduce->acc + at * acc_element, reduce->acc_type, piece, reduce->type,
-                        n, reduce->overwrite && r == 0);
-    }
+  int pieces = 0;
+  for (int r = 0; r < comm->size && count > 0; r++) {
+    if (r == comm->rank && reduce->in_place) continue; // acc has it
+    shm->pieces[pieces++] = peer_address(comm, reduce->full, r) + first * element;
+  }
+  if (pieces > 0) {
+    const int overwrite = reduce->overwrite && !reduce->in_place;
+    comm->device->add_pieces(comm->device, reduce->acc, reduce->acc_type, shm->pieces, pieces, reduce->type, count,
+                             overwrite);
   }
   reduce->finished = 1;
   zero_counter_set(&control_of(shm, comm->rank)->read, ticket);
@@ -346,6 +345,7 @@ static void close_shm(ZeroComm *comm) {
   while (shm->windows != NULL) drop_window(shm, shm->windows);
   zero_window_free(shm->control_window);
   zero_ledger_remove(ZERO_MEM_COMM, sizeof(Control), 1);
+  free(shm->pieces);
   free(shm);
 }
 
@@ -357,7 +357,8 @@ int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why) {
   }
   if (!zero_window_fits(comm, sizeof(Control), why)) return 0;
   Shm *shm = calloc(1, sizeof(*shm));
-  if (shm == NULL) zero_fatal("no memory for transport shm");
+  if (shm != NULL) shm->pieces = calloc((size_t)comm->size, sizeof *shm->pieces);
+  if (shm == NULL || shm->pieces == NULL) zero_fatal("no memory for transport shm");
   shm->spin_ns = comm->node_size > sysconf(_SC_NPROCESSORS_ONLN) ? SPIN_CROWDED_NS : SPIN_ALONE_NS;
   shm->control_window = zero_window_create(comm, sizeof(Control));
   memset(control_of(shm, comm->rank), 0, offsetof(Control, slots)); // slots are written before they are read

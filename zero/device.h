@@ -120,6 +120,10 @@ struct ZeroDevice {
   // acc = piece (overwrite != 0) or acc += piece, in fp32, rounded once to acc's type.
   void (*add)(ZeroDevice *, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
               int overwrite);
+  // The same of several pieces, one after the other, num_pieces >= 1; overwrite: acc = the first one. Of the host's
+  // memory alone: NULL elsewhere.
+  void (*add_pieces)(ZeroDevice *, void *acc, ZeroType acc_type, const void *const *pieces, int num_pieces,
+                     ZeroType type, size_t count, int overwrite);
   // sums[i], on the host, = sum of squares of the gradient of own piece i (num_own), in double, in an order that
   // depends on its length alone. Infinite or NaN exactly when an element is. Waits for the work queued so far.
   void (*sum_squares)(ZeroDevice *, const ZeroShards *, double *sums);

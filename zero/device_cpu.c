@@ -13,9 +13,11 @@
 
 // Elements that are added at a time: what is widened on the way stays in the first-level cache.
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
-// Copies from here on are of more than the second-level cache holds and are not read again soon.
+enum { LINE = 64, AHEAD = 16 * LINE }; // bytes that a cache takes at once; how far ahead it is told of them
+// Copies and sums from here on are of more than the second-level cache holds and are not read again soon.
 #define PAST_CACHES ((size_t)4 << 20)
-enum { PIECE_ELEMENTS = 1024 }; // a piece lies in one chunk
+#define CACHED_SUMS ((size_t)64 << 10) // elements of sums that stay in a core's cache while pieces are added
+enum { PIECE_ELEMENTS = 1024 };        // a piece lies in one chunk
 // Sums run in this many independent lanes, so that the compiler may use vectors and the order is still fixed.
 enum { LANES = 16 };
 
@@ -45,23 +47,36 @@ static void cpu_free(ZeroDevice *device, void *ptr) {
   zero_free(ptr);
 }
 
+// A line to where a line begins.
+static inline void store_past_caches(char *dst, const void *line) {
+#if defined(__SSE2__)
+  enum { VECTORS = LINE / sizeof(__m128i) };
+  __m128i parts[VECTORS];
+  memcpy(parts, line, LINE);
+  for (int i = 0; i < (int)VECTORS; i++) _mm_stream_si128((__m128i *)dst + i, parts[i]);
+#else
+  memcpy(dst, line, LINE);
+#endif
+}
+
+// Before another rank is told that the lines are there.
+static inline void finish_past_caches(void) {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 // Past the caches, so that a line that is overwritten whole is not read first: a third of the traffic of a copy that
 // comes from memory and goes there.
 static void copy_past_caches(char *dst, const char *src, size_t bytes) {
-#if defined(__SSE2__)
-  enum { LINE = 64, VECTOR = 16, AHEAD = 16 * LINE };
-  const size_t head = (LINE - (uintptr_t)dst % LINE) % LINE, lines = (bytes - head) / LINE * LINE;
+  const size_t head = (LINE - (uintptr_t)dst % LINE) % LINE, end = head + (bytes - head) / LINE * LINE;
   memcpy(dst, src, head);
-  for (size_t at = head; at < head + lines; at += LINE) {
-    __m128i line[LINE / VECTOR];
-    _mm_prefetch(src + at + AHEAD, _MM_HINT_NTA);
-    memcpy(line, src + at, LINE);
-    for (int i = 0; i < LINE / VECTOR; i++) _mm_stream_si128((__m128i *)(dst + at) + i, line[i]);
+  for (size_t at = head; at < end; at += LINE) {
+    __builtin_prefetch(src + at + AHEAD, 0, 0);
+    store_past_caches(dst + at, src + at);
   }
-  _mm_sfence(); // before a counter says that it is there
-  dst += head + lines, src += head + lines, bytes -= head + lines;
-#endif
-  memcpy(dst, src, bytes);
+  finish_past_caches();
+  memcpy(dst + end, src + end, bytes - end);
 }
 
 static void cpu_copy(ZeroDevice *device, void *dst, const void *src, size_t bytes) {
@@ -154,6 +169,52 @@ static void cpu_add(ZeroDevice *device, void *acc, ZeroType acc_type, const void
   for (size_t tile = 0; tile < tiles; tile++) {
     size_t first = tile * ADD_TILE, n = count - first < ADD_TILE ? count - first : ADD_TILE;
     add_tile((char *)acc + first * acc_size, acc_type, (const char *)piece + first * size, type, n, overwrite);
+  }
+}
+
+typedef float Line __attribute__((vector_size(LINE)));
+
+enum { IN_LINE = LINE / sizeof(float) };
+
+// One line of sums, at element `at`, to where a line begins.
+static inline void add_line(float *acc, const void *const *pieces, int num_pieces, size_t at) {
+  Line sum = {0};
+  for (int p = 0; p < num_pieces; p++) {
+    const char *from = (const char *)((const float *)pieces[p] + at);
+    Line piece;
+    memcpy(&piece, from, LINE);
+    __builtin_prefetch(from + AHEAD, 0, 0);
+    sum = p == 0 ? piece : sum + piece;
+  }
+  store_past_caches((char *)(acc + at), &sum);
+}
+
+// acc, from a line's beginning on, = the pieces' sums: each piece is read once, and acc is not read first.
+static void add_past_caches(float *acc, const void *const *pieces, int num_pieces, size_t first, size_t lines) {
+#pragma omp parallel
+  {
+#pragma omp for schedule(static) nowait
+    for (size_t i = 0; i < lines; i++) add_line(acc, pieces, num_pieces, first + i * IN_LINE);
+    finish_past_caches(); // each thread its own
+  }
+}
+
+static void cpu_add_pieces(ZeroDevice *device, void *acc, ZeroType acc_type, const void *const *pieces,
+                           int num_pieces, ZeroType type, size_t count, int overwrite) {
+  size_t done = 0;
+  if (overwrite && acc_type == ZERO_F32 && type == ZERO_F32 && count * sizeof(float) >= PAST_CACHES) {
+    const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float), lines = (count - head) / IN_LINE;
+    for (int p = 0; p < num_pieces; p++) cpu_add(device, acc, acc_type, pieces[p], type, head, p == 0);
+    add_past_caches(acc, pieces, num_pieces, head, lines);
+    done = head + lines * IN_LINE;
+  }
+  const size_t acc_size = zero_type_size(acc_type), size = zero_type_size(type);
+  for (size_t at = done, n; at < count; at += n) {
+    n = count - at < CACHED_SUMS ? count - at : CACHED_SUMS;
+    for (int p = 0; p < num_pieces; p++) {
+      cpu_add(device, (char *)acc + at * acc_size, acc_type, (const char *)pieces[p] + at * size, type, n,
+              overwrite && p == 0);
+    }
   }
 }
 
@@ -267,6 +328,7 @@ ZeroDevice *zero_device_cpu(void) {
                          .synchronize = cpu_synchronize,
                          .in_use_peak = cpu_in_use_peak,
                          .add = cpu_add,
+                         .add_pieces = cpu_add_pieces,
                          .sum_squares = cpu_sum_squares,
                          .adamw = cpu_adamw,
                          .round = cpu_round,

@@ -76,7 +76,7 @@ static double copy_bandwidth(const ZeroComm *comm, size_t bytes, size_t rounds, 
     {
       const size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
       const size_t first = bytes * thread / threads, end = bytes * (thread + 1) / threads;
-      memcpy(to + first, from + first, end - first);
+      comm->device->copy(comm->device, to + first, from + first, end - first);
     }
     barrier(comm);
     if (round > 0) seconds[round - 1] = omp_get_wtime() - start;

@@ -109,6 +109,67 @@ static void test_memory_peak(void **state) {
   }
 }
 
+// ---------------------------------------------------------------- large arrays, which go past the caches
+enum { LARGE = (1 << 20) + 19, MOST_PIECES = 3, SKIPS = 17 }; // elements; where an array may begin
+
+// Bits that are numbers, not NaN, in every type.
+static void fill_halves(uint16_t *values, size_t count, unsigned seed) {
+  for (size_t i = 0; i < count; i++) values[i] = (uint16_t)((i * 2654435761u + seed) % 0x4000u);
+}
+
+// Several pieces at once give the bits of one after the other, wherever they lie.
+static void test_add_pieces(void **state) {
+  (void)state;
+  if (device->add_pieces == NULL) skip();
+  const size_t counts[] = {1, 1000, LARGE}, skips[] = {0, 1, SKIPS};
+  const ZeroType types[][2] = {{ZERO_F32, ZERO_F32}, {ZERO_F32, ZERO_BF16}, {ZERO_BF16, ZERO_BF16}}; // of acc, pieces
+  const size_t bytes = (LARGE + SKIPS) * sizeof(float);
+  char *once = device->alloc(device, bytes, ZERO_MEM_OTHER), *each = device->alloc(device, bytes, ZERO_MEM_OTHER);
+  char *memory = device->alloc(device, MOST_PIECES * bytes, ZERO_MEM_OTHER);
+  fill_halves((uint16_t *)memory, MOST_PIECES * bytes / sizeof(uint16_t), 1);
+  for (size_t c = 0; c < 3 * 3 * 3 * MOST_PIECES * 2; c++) {
+    const size_t count = counts[c % 3], skip_by = skips[c / 3 % 3];
+    const ZeroType acc_type = types[c / 9 % 3][0], type = types[c / 9 % 3][1];
+    const int num = 1 + (int)(c / 27 % MOST_PIECES), overwrite = (int)(c / (27 * MOST_PIECES));
+    const void *pieces[MOST_PIECES];
+    char *sum = each + skip_by * zero_type_size(acc_type);
+    fill_halves((uint16_t *)once, bytes / sizeof(uint16_t), 2);
+    memcpy(each, once, bytes);
+    for (int p = 0; p < num; p++) {
+      pieces[p] = memory + (size_t)p * bytes + skip_by * zero_type_size(type);
+      device->add(device, sum, acc_type, pieces[p], type, count, overwrite && p == 0);
+    }
+    device->add_pieces(device, once + skip_by * zero_type_size(acc_type), acc_type, pieces, num, type, count,
+                       overwrite);
+    if (memcmp(once, each, bytes) != 0) {
+      fail_msg("%d pieces of %zu %s into %s, skip %zu, overwrite %d: other bits", num, count, zero_type_name(type),
+               zero_type_name(acc_type), skip_by, overwrite);
+    }
+  }
+  device->free(device, once), device->free(device, each), device->free(device, memory);
+}
+
+static void test_large_copies(void **state) {
+  (void)state;
+  const size_t bytes = LARGE * sizeof(float), ends[] = {0, 1, SKIPS};
+  char *src = zero_malloc(bytes, ZERO_MEM_OTHER), *back = zero_malloc(bytes, ZERO_MEM_OTHER);
+  char *from = device->alloc(device, bytes, ZERO_MEM_OTHER), *to = device->alloc(device, bytes, ZERO_MEM_OTHER);
+  for (size_t i = 0; i < bytes; i++) src[i] = (char)(1 + i % 101);
+  device->from_host(device, from, src, bytes);
+  for (size_t c = 0; c < 3 * 3; c++) {
+    const size_t at = ends[c % 3], length = bytes - at - ends[c / 3];
+    memset(back, 0, bytes);
+    device->from_host(device, to, back, bytes);
+    device->copy(device, to + at, from + ends[c / 3], length);
+    device->to_host(device, back, to, bytes);
+    for (size_t i = 0; i < at; i++) assert_int_equal(back[i], 0);
+    assert_memory_equal(back + at, src + ends[c / 3], length);
+    for (size_t i = at + length; i < bytes; i++) assert_int_equal(back[i], 0);
+  }
+  device->free(device, from), device->free(device, to);
+  zero_free(src), zero_free(back);
+}
+
 // ---------------------------------------------------------------- queued copies
 // A page-locked place used again and again, each time once an event says that it was fetched.
 static void test_queued_copies(void **state) {
@@ -622,6 +683,8 @@ int main(void) {
       cmocka_unit_test(test_pageable_refused),
 #endif
       cmocka_unit_test(test_add),
+      cmocka_unit_test(test_add_pieces),
+      cmocka_unit_test(test_large_copies),
       cmocka_unit_test(test_sum_squares),
       cmocka_unit_test(test_overflow),
       cmocka_unit_test(test_adamw),
