@@ -74,7 +74,7 @@ test-long: deps
 	@$(MAKE) --no-print-directory test-programs
 	@dev/test/run_all.sh --long
 
-test-programs: $(PROGRAMS) $(TEST_BINS) $(BENCH_PROGRAMS)
+test-programs: $(PROGRAMS) $(TEST_BINS) $(BENCH_PROGRAMS) $(BUILD)/bench_times bert_embeddings
 
 # Without the packages the compiler's message would name a header, not what to do.
 $(BUILD)/packages:

@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
   ZeroDevice *device = zero_device_cpu();
   const BertBatchShape shape = {BATCH, config.max_positions, strcmp(argv[4], "packed") == 0, 0, 0.0};
   const BertDropout none = {0.0f, 0.0f, 0.0f, 0};
-  bert_create(&model, &config, &shape, &none, BERT_RECOMPUTE_GELU, &zero, comm, device);
+  bert_create(&model, &config, &shape, 1, &none, RECOMPUTE_GELU, &zero, comm, device);
   Source source = {&config, weights};
   bert_load(&model, read_or_begin, &source);
   bert_weights_close(weights);
