@@ -2,7 +2,7 @@
 # USE_CUDNN=1: it compiles and links, and cuDNN has a deterministic engine for each of our graphs on an A100 and an H100,
 # which need not be there, with as much scratch as we say (dev/test/cudnn_plans.cu). With --long the trainer
 # too, for all architectures. Nothing runs on a GPU. cuDNN wants a driver's library to be there when it looks for
-# engines: CUDA's stub of it will do.
+# engines: the one that CUDA brings to link with will do.
 set -u
 # shellcheck source=dev/test/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -28,12 +28,12 @@ builds() {
 }
 
 engines() {
-  local stub
+  local driver
   has_cudnn || return 77
-  stub=$(dirname "$(command -v nvcc)")/../lib64/stubs/libcuda.so
-  why="no stub of the driver's library at $stub" && [ -e "$stub" ] || return 77
-  ln -s "$(realpath "$stub")" "$work/libcuda.so.1"
-  LD_LIBRARY_PATH="$work:$(dirname "$stub")/..:${LD_LIBRARY_PATH:-}" "$plans" > "$work/log" 2>&1
+  driver=$(dirname "$(command -v nvcc)")/../lib64/stubs/libcuda.so
+  why="no library of the driver to link with at $driver" && [ -e "$driver" ] || return 77
+  ln -s "$(realpath "$driver")" "$work/libcuda.so.1"
+  LD_LIBRARY_PATH="$work:$(dirname "$driver")/..:${LD_LIBRARY_PATH:-}" "$plans" > "$work/log" 2>&1
   local code=$?
   is "exit code, after '$(grep -m 1 '^not ok' "$work/log")'" $code 0 && is "last line" "$(tail -n 1 "$work/log")" "42 passed, 0 failed, 0 skipped"
 }
