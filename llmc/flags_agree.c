@@ -43,10 +43,8 @@ void flags_check_same(const Flag *flags, size_t count, const char *const *own, s
   const size_t ranks = (size_t)comm->size;
   double *mine = zero_malloc(count * sizeof *mine, ZERO_MEM_OTHER);       // (count)
   double *all = zero_malloc(ranks * count * sizeof *all, ZERO_MEM_OTHER); // (ranks, count)
-  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
   for (size_t i = 0; i < count; i++) mine[i] = is_compared(&flags[i], own, own_count) ? value_of(&flags[i]) : 0.0;
-  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * count;
-  comm->control_gather(comm, mine, all, offsets);
+  zero_comm_gather_each(comm, mine, count, all);
   for (size_t i = 0; i < count; i++) {
     char here[TEXT], there[TEXT];
     if (mine[i] == all[i]) continue;
@@ -54,7 +52,6 @@ void flags_check_same(const Flag *flags, size_t count, const char *const *own, s
                     flags[i].name, comm->rank, describe(&flags[i], mine[i], here),
                     describe(&flags[i], all[i], there));
   }
-  zero_free(offsets);
   zero_free(all);
   zero_free(mine);
 }

@@ -315,10 +315,8 @@ static void check_same_on_all_ranks(const Setup *s) {
   const size_t ranks = (size_t)s->comm->size;
   double mine[FIGURES];
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
-  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
-  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
   for (size_t i = 0; i < FIGURES; i++) mine[i] = figures[i].value;
-  s->comm->control_gather(s->comm, mine, all, offsets);
+  zero_comm_gather_each(s->comm, mine, FIGURES, all);
   ZeroErrors errors = {NULL, 0};
   flags_check_same(s->table.flags, s->table.count, own, sizeof own / sizeof own[0], s->comm, &errors);
   for (size_t i = 0; i < FIGURES; i++) {
@@ -326,7 +324,6 @@ static void check_same_on_all_ranks(const Setup *s) {
     zero_errors_add(&errors, "rank %d has %.10g %s, rank 0 has %.10g; give all ranks the same flags and files",
                     s->comm->rank, mine[i], figures[i].what, all[i]);
   }
-  zero_free(offsets);
   zero_free(all);
   zero_errors_check(&errors, s->comm);
 }

@@ -75,10 +75,8 @@ void zero_check_same(const ZeroConfig *c, const ZeroUnit *units, int num_units, 
   const size_t ranks = (size_t)comm->size;
   double mine[FIGURES];
   double *all = zero_malloc(ranks * sizeof mine, ZERO_MEM_OTHER); // (ranks, FIGURES)
-  size_t *offsets = zero_malloc((ranks + 1) * sizeof *offsets, ZERO_MEM_OTHER);
-  for (size_t r = 0; r <= ranks; r++) offsets[r] = r * FIGURES;
   for (size_t i = 0; i < FIGURES; i++) mine[i] = figures[i].value;
-  comm->control_gather(comm, mine, all, offsets);
+  zero_comm_gather_each(comm, mine, FIGURES, all);
   for (size_t i = 0; i < FIGURES; i++) {
     if (mine[i] == all[i]) continue;
     zero_errors_add(errors,
@@ -86,6 +84,5 @@ void zero_check_same(const ZeroConfig *c, const ZeroUnit *units, int num_units, 
                     comm->rank, figures[i].name);
     break; // the first one says enough: the halves of a hash are two figures
   }
-  zero_free(offsets);
   zero_free(all);
 }

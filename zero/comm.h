@@ -114,6 +114,8 @@ struct ZeroComm {
   void (*reset_sent)(ZeroComm *); // collective
 };
 
+// all[r * each .. (r + 1) * each) = rank r's `mine`; a control_gather of as many doubles from every rank. Collective.
+void zero_comm_gather_each(ZeroComm *, const double *mine, size_t each, double *all);
 // name: "self", "shm", "mpi", "tcp", "nccl" or NULL: the ZERO_COMM variable, else shm for several ranks on one node,
 // mpi across nodes, self without a launcher (mpirun, srun); when the engine is created on a GPU, nccl if every rank
 // has one of its own, else mpi. Starts MPI if a launcher is there or the name needs it. A forced transport that

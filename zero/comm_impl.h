@@ -77,9 +77,6 @@ static inline size_t zero_span(const size_t *bounds, int rank, size_t element_by
   return (bounds[rank + 1] - bounds[rank]) * element_bytes;
 }
 
-// all[r * each .. (r + 1) * each) = rank r's `mine`; a control_gather of as many doubles from every rank. Collective.
-void zero_comm_gather_each(ZeroComm *, const double *mine, size_t each, double *all);
-
 // Seconds of a clock that only goes forward.
 double zero_comm_seconds(void);
 // ZERO_COMM_TIMEOUT, in seconds: how long a rank that is there may be waited for.
