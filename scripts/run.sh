@@ -57,17 +57,19 @@ fi
 setsid mpirun --quiet --oversubscribe --bind-to none -np "$ranks" "$program" "$@" <&0 &
 launcher=$!
 stopped=0
+trapped=0
 stop() { # stop CODE
+  trapped=1
   if [ "$stopped" = 0 ]; then kill -USR1 "$launcher" 2> /dev/null; else kill -TERM "$launcher" 2> /dev/null; fi
   stopped=$1
 }
 trap 'stop 130' INT
 trap 'stop 143' TERM HUP
-wait "$launcher"
-code=$?
-while kill -0 "$launcher" 2> /dev/null; do # a trapped signal ended the wait early
+while :; do
+  trapped=0
   wait "$launcher"
   code=$?
+  if [ "$trapped" = 0 ]; then break; fi # else the signal ended the wait, or came after it: bash still knows the exit code
 done
 
 if [ "$stopped" != 0 ] && [ "$code" != 0 ]; then

@@ -148,8 +148,9 @@ terminal() {
   why="script not found (package bsdutils)" && command -v script > /dev/null || return 77
   rm -rf parts log keys
   mkfifo keys
-  # A shell ignores SIGINT for what it starts in the background, and so would all below it.
-  timeout 60 perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' script -qefc "'$run' 2 '$train' ${long_run[*]}" log < keys > /dev/null 2>&1 &
+  # A shell ignores SIGINT for what it starts in the background, and so would all below it. exec: the shell between script
+  # and run.sh would get the signal too, and where that is dash (no SHELL in the environment) it dies of it.
+  timeout 60 perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' script -qefc "exec '$run' 2 '$train' ${long_run[*]}" log < keys > /dev/null 2>&1 &
   pid=$!
   exec 9> keys
   for _ in $(seq 100); do
