@@ -13,7 +13,7 @@
 
 enum { MAX_CPUS = 8192 }; // the kernel's own limit is 8192
 
-// Tells the program that it has executed itself: "PID THREADS". A process started by it has another PID.
+// Tells the program that it has executed itself: "PID THREADS SHARE". A process started by it has another PID.
 static const char GUARD[] = "ZERO_LAUNCHED";
 
 typedef struct {
@@ -100,9 +100,9 @@ static int set_default(const char *name, const char *value) {
 }
 
 // Returns only if it fails: then OpenMP goes on with the settings that it was loaded with, slower but right.
-static void execute_again(int threads, char **argv) {
-  char guard[32];
-  snprintf(guard, sizeof guard, "%ld %d", (long)getpid(), threads);
+static void execute_again(int threads, double share, char **argv) {
+  char guard[64];
+  snprintf(guard, sizeof guard, "%ld %d %.17g", (long)getpid(), threads, share);
   // By its own path rather than /proc/self/exe, whose name, exe, is what ps and pkill would then see.
   char path[PATH_MAX];
   const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
@@ -113,17 +113,18 @@ static void execute_again(int threads, char **argv) {
   fprintf(stderr, "notice: the program cannot execute itself to set up its threads: %s\n", strerror(errno));
 }
 
-// The number of threads that the first execution chose, or 0 if this is the first.
-static int threads_of_first_execution(void) {
+// The number of threads that the first execution chose, with their share of the cores, or 0 if this is the first.
+static int threads_of_first_execution(double *share) {
   const char *guard = getenv(GUARD);
   long pid = 0;
   int threads = 0;
-  if (guard == NULL || sscanf(guard, "%ld %d", &pid, &threads) != 2 || pid != (long)getpid()) return 0;
+  if (guard == NULL || sscanf(guard, "%ld %d %lf", &pid, &threads, share) != 3 || pid != (long)getpid()) return 0;
   return threads;
 }
 
-static void prepare(const Node *node, const Cores *cores, int threads, char **argv) {
-  const int fits = (long)node->size * threads <= cores->count;
+// share: of launch_threads.
+static void prepare(const Node *node, const Cores *cores, int threads, double share, char **argv) {
+  const int fits = share == 1.0;
   if (node->launched && fits && !user_places_threads()) {
     // This rank's own cores. On failure it shares all of them, which is slower but right.
     if (set_affinity(cores->cpus + node->rank * threads, threads) != 0) {
@@ -139,11 +140,11 @@ static void prepare(const Node *node, const Cores *cores, int threads, char **ar
     // started side by side would sit on the same ones.
     changed |= set_default("OMP_PROC_BIND", "true");
   }
-  if (changed) execute_again(threads, argv);
+  if (changed) execute_again(threads, share, argv);
 }
 
-int launch_threads(int threads, int ranks_here, char **argv) {
-  const int chosen = threads_of_first_execution();
+int launch_threads(int threads, int ranks_here, char **argv, double *share) {
+  const int chosen = threads_of_first_execution(share);
   if (chosen > 0) {
     threads = chosen;
   } else {
@@ -152,7 +153,9 @@ int launch_threads(int threads, int ranks_here, char **argv) {
     Cores cores;
     get_affinity(&cores);
     if (threads <= 0) threads = cores.count >= node.size ? cores.count / node.size : 1;
-    prepare(&node, &cores, threads, argv);
+    const double wanted = (double)node.size * threads;
+    *share = wanted > cores.count ? cores.count / wanted : 1.0;
+    prepare(&node, &cores, threads, *share, argv);
   }
   omp_set_num_threads(threads);
   return threads;

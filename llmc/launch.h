@@ -12,8 +12,9 @@ extern "C" {
 // own cores (all cores where ranks x threads exceed them); with more threads than cores waiting is made passive. What
 // the OpenMP runtime must know when it is loaded is put into the environment and the program executes itself once
 // more. Variables that the user set (OMP_WAIT_POLICY, OMP_PROC_BIND, OMP_PLACES, GOMP_CPU_AFFINITY) are left alone.
+// share: the part of a core that a thread has while all threads of this node's ranks work, at most 1.
 // Returns the number of threads, which OpenMP is then set to.
-int launch_threads(int threads, int ranks_here, char **argv);
+int launch_threads(int threads, int ranks_here, char **argv, double *share);
 
 #ifdef __cplusplus
 }

@@ -29,7 +29,8 @@ void setup_parse(Setup *s, OptionsTrainer trainer, OptionsDevice device, int arg
   flags_parse(s->table.flags, s->table.count, argc, argv, s->table.given, errors, NULL);
   ZeroStart start;
   const int by_hand = start_from_options(&s->options, &s->table, &start, errors);
-  s->threads = launch_threads((int)s->options.threads, by_hand ? start_ranks_here(&start) : 1, argv);
+  s->threads = launch_threads((int)s->options.threads, by_hand ? start_ranks_here(&start) : 1, argv, &s->core_share);
+  if (device == OPTIONS_GPU) s->core_share = 1.0; // the cores do not compute
   s->comm = by_hand ? zero_comm_start(NULL, &start) : zero_comm_create(NULL);
   if (!by_hand) start_check_launched(&s->options, &s->table, s->comm, errors);
 }

@@ -29,6 +29,7 @@ typedef struct {
   ZeroConfig zero;
   ZeroComm *comm;
   int threads;
+  double core_share;  // part of a core that a thread has, below 1 where ranks have more threads than there are cores
   size_t B, T;        // sequences and tokens of a micro-batch
   size_t micro_steps; // per step
   size_t sequences;   // of a global batch

@@ -30,7 +30,9 @@ int main(int argc, char **argv) {
     zero_fatal("gemm: TYPE '%s' found; give fp32 or bf16", name);
   }
   const ZeroType type = strcmp(name, "bf16") == 0 ? ZERO_BF16 : ZERO_F32;
-  const int threads = launch_threads((int)positive(argv[2]), 1, argv);
+  double share;
+  const int threads = launch_threads((int)positive(argv[2]), 1, argv, &share);
+  if (share < 1.0) zero_fatal("gemm: %d threads found; give at most one for each core", threads);
   char *end;
   const double seconds = strtod(argv[3], &end);
   if (*end != '\0' || !(seconds > 0.0)) zero_fatal("gemm: SECONDS '%s' found; give a time above 0", argv[3]);

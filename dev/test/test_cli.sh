@@ -307,6 +307,18 @@ killed_rank() { # killed_rank COMM STAGE WHICH: the rank that was started as num
   is "error lines" "$(grep -c '^error: .*signal KILL' killed.out)" 1
 }
 
+# Ranks that share cores are not measured against more than the cores can do: were each rank's own peak counted, three
+# times the ranks would print three times the peak.
+shared_cores() {
+  local cores alone
+  cores=$(nproc)
+  why="$cores cores, $((3 * cores)) ranks are too many" && [ "$cores" -le 8 ] || return 77
+  ends 0 "$run" "$cores" "$train" "${base[@]}" || return 1
+  alone=$(sed -n 's/^matrix multiply peak: \([0-9.]*\) .*all ranks$/\1/p' <<< "$output")
+  ends 0 "$run" $((3 * cores)) "$train" "${base[@]}" || return 1
+  near "GFLOP/s" "$(sed -n 's/^matrix multiply peak: \([0-9.]*\) .*take turns on the cores$/\1/p' <<< "$output")" "$alone" 0.9
+}
+
 # The engine's misuse (test_misuse.c) on several ranks.
 misuse() {
   local binary="$root/${BUILD:-build}/test_misuse"
@@ -348,6 +360,7 @@ test_case "off is off" off_is_off
 test_case "an older log is kept" older_log
 test_case "a killed rank, shm" killed_rank shm 2 3
 test_case "a killed rank, mpi" killed_rank mpi 3 1
+test_case "ranks that share cores" shared_cores
 test_case "misuse ends all ranks" misuse
 
 finish
