@@ -45,7 +45,8 @@ static OpsDropout at_site(const GPT2Dropout *d, double rate, size_t layer, GPT2D
 
 const void *gpt2_drop_rows(const GPT2Dropout *d, void *out, const void *inp, size_t layer, GPT2DropSite site,
                            size_t B, size_t T, size_t C, ZeroType type, ZeroStream stream) {
-  const double rate = d == NULL ? 0.0 : layer == 0 ? d->rates.embeddings : d->rates.residual;
+  if (d == NULL) return inp;
+  const double rate = layer == 0 ? d->rates.embeddings : d->rates.residual;
   if (rate == 0.0) return inp;
   const OpsDropout drop = at_site(d, rate, layer, site);
   dropout(out, inp, d->row_samples, d->positions, B * T, C, &drop, type, stream);

@@ -211,8 +211,10 @@ VEC_INLINE void tile_round_row(float *dst, const float *row) {
 #if defined(__AVX512BF16__)
     vec_store(dst + i / 2, (Vec)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low));
 #else
-    vec_half_store_n((uint16_t *)(dst + i / 2), vec_to_bf16(low), VEC_WIDTH);
-    vec_half_store_n((uint16_t *)(dst + i / 2) + VEC_WIDTH, vec_to_bf16(high), VEC_WIDTH);
+    void *pairs = dst + i / 2;
+    uint16_t *halves = pairs;
+    vec_half_store_n(halves, vec_to_bf16(low), VEC_WIDTH);
+    vec_half_store_n(halves + VEC_WIDTH, vec_to_bf16(high), VEC_WIDTH);
 #endif
   }
 }
