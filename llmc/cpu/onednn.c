@@ -8,9 +8,9 @@
 
 #include <omp.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "../../zero/error.h"
+#include "../plan_places.h"
 #include "onednn_create.h"
 
 // What makes two multiplications use the same primitive. All members have one size: no padding to compare.
@@ -25,7 +25,6 @@ typedef struct {
 
 typedef struct {
   Key key;
-  uint64_t last_use;
   dnnl_primitive_t primitive;
   dnnl_memory_t a, b, bias, c;
 } Entry;
@@ -37,9 +36,7 @@ enum { CACHE_ENTRIES = 128 };
 static struct {
   dnnl_engine_t engine;
   dnnl_stream_t stream;
-  uint64_t clock; // counts calls; the entry with the smallest last_use is the oldest
-  size_t count;
-  uint64_t hashes[CACHE_ENTRIES]; // beside the entries, so that a look-up reads few cache lines
+  PlanPlaces places;
   Entry entries[CACHE_ENTRIES];
 } cache;
 
@@ -51,14 +48,6 @@ static void check_status(dnnl_status_t status, const char *call, const Key *key)
 }
 
 #define CHECK(key, call) check_status(call, #call, key)
-
-static uint64_t hash_key(const Key *key) { // FNV-1a over 64-bit words
-  const uint64_t offset = 14695981039346656037ull, prime = 1099511628211ull;
-  uint64_t words[sizeof(Key) / sizeof(uint64_t)], hash = offset;
-  memcpy(words, key, sizeof words);
-  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) hash = (hash ^ words[i]) * prime;
-  return hash;
-}
 
 static dnnl_data_type_t data_type(ZeroType type) {
   switch (type) {
@@ -129,34 +118,19 @@ static void destroy_entry(Entry *entry) {
   CHECK(&entry->key, dnnl_primitive_destroy(entry->primitive));
 }
 
-static size_t free_place(void) {
-  if (cache.count < CACHE_ENTRIES) return cache.count++;
-  size_t oldest = 0;
-  for (size_t i = 1; i < CACHE_ENTRIES; i++) {
-    if (cache.entries[i].last_use < cache.entries[oldest].last_use) oldest = i;
-  }
-  destroy_entry(&cache.entries[oldest]);
-  return oldest;
-}
-
 static Entry *find_entry(const Key *key) {
-  uint64_t hash = hash_key(key);
-  size_t place = 0;
-  while (place < cache.count &&
-         !(cache.hashes[place] == hash && memcmp(&cache.entries[place].key, key, sizeof *key) == 0)) {
-    place++;
+  size_t place;
+  const PlanState state = plan_places_find(&cache.places, CACHE_ENTRIES, cache.entries, sizeof cache.entries[0], key,
+                                           sizeof *key, &place);
+  Entry *entry = &cache.entries[place];
+  if (state == PLAN_KNOWN) return entry;
+  if (cache.engine == NULL) {
+    CHECK(key, dnnl_engine_create(&cache.engine, dnnl_cpu, 0));
+    CHECK(key, dnnl_stream_create(&cache.stream, cache.engine, dnnl_stream_default_flags));
   }
-  if (place == cache.count) {
-    if (cache.engine == NULL) {
-      CHECK(key, dnnl_engine_create(&cache.engine, dnnl_cpu, 0));
-      CHECK(key, dnnl_stream_create(&cache.stream, cache.engine, dnnl_stream_default_flags));
-    }
-    place = free_place();
-    create_entry(&cache.entries[place], key);
-    cache.hashes[place] = hash;
-  }
-  cache.entries[place].last_use = ++cache.clock;
-  return &cache.entries[place];
+  if (state == PLAN_REPLACES) destroy_entry(entry);
+  create_entry(entry, key);
+  return entry;
 }
 
 void onednn_matmul(const Matmul *matmul) {

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "../../zero/cuda_launch.h"
+#include "../plan_places.h"
 #include "attention_cudnn_graph.cuh"
 
 enum { MOST_ENGINES = 8 };  // that are tried, in the order of cuDNN's heuristic
@@ -15,7 +16,6 @@ enum { SCRATCH_ALIGNMENT = 256 }; // as of cudaMalloc
 
 typedef struct {
   Key key;
-  uint64_t last_use;
   Descriptor plan;
   size_t workspace; // bytes
 } Plan;
@@ -24,8 +24,7 @@ typedef struct {
 static struct {
   cudnnHandle_t handle;
   size_t scratch; // most bytes that were asked for
-  uint64_t clock;
-  size_t count;
+  PlanPlaces places;
   Plan plans[CACHED_PLANS];
 } cache;
 
@@ -148,31 +147,24 @@ static void open_library(void) {
 
 static Plan *find_plan(const AttentionCall *call, int backward) {
   const Key key = key_of(call, backward);
-  size_t place = 0, oldest = 0;
-  for (; place < cache.count && memcmp(&cache.plans[place].key, &key, sizeof key) != 0; place++) {
-    if (cache.plans[place].last_use < cache.plans[oldest].last_use) oldest = place;
+  size_t place;
+  const PlanState state =
+      plan_places_find(&cache.places, CACHED_PLANS, cache.plans, sizeof cache.plans[0], &key, sizeof key, &place);
+  Plan *plan = &cache.plans[place];
+  if (state == PLAN_KNOWN) return plan;
+  char problem[2 * MESSAGE_BYTES];
+  if (cache.handle == NULL) open_library();
+  if (state == PLAN_REPLACES) {
+    check(cudnnBackendDestroyDescriptor(plan->plan), "cudnnBackendDestroyDescriptor");
   }
-  if (place == cache.count) {
-    char problem[2 * MESSAGE_BYTES];
-    if (cache.handle == NULL) open_library();
-    Plan made = make_plan(&key, NULL, problem, sizeof problem);
-    if (problem[0] != '\0') {
-      zero_fatal(
-          "cuDNN has no %s attention in %s for B %zu, T %zu, C %zu, NH %zu: %s; ZERO_ATTENTION=own does "
-          "without it",
-          backward ? "backward" : "forward", zero_type_name(call->type), call->B, call->T, call->C, call->NH,
-          problem);
-    }
-    if (cache.count < CACHED_PLANS) {
-      cache.count++;
-    } else {
-      place = oldest;
-      check(cudnnBackendDestroyDescriptor(cache.plans[place].plan), "cudnnBackendDestroyDescriptor");
-    }
-    cache.plans[place] = made;
+  *plan = make_plan(&key, NULL, problem, sizeof problem);
+  if (problem[0] != '\0') {
+    zero_fatal(
+        "cuDNN has no %s attention in %s for B %zu, T %zu, C %zu, NH %zu: %s; ZERO_ATTENTION=own does "
+        "without it",
+        backward ? "backward" : "forward", zero_type_name(call->type), call->B, call->T, call->C, call->NH, problem);
   }
-  cache.plans[place].last_use = ++cache.clock;
-  return &cache.plans[place];
+  return plan;
 }
 
 // ---------------------------------------------------------------- running

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../../zero/memory.h"
+#include "../plan_places.h"
 #include "launch.h"
 
 // What NVIDIA recommends for Hopper; older GPUs need less.
@@ -40,7 +41,6 @@ typedef struct {
 
 typedef struct {
   Key key;
-  uint64_t last_use;
   cublasLtMatmulDesc_t operation;
   cublasLtMatrixLayout_t a, b, c;
   cublasLtMatmulAlgo_t algorithm;
@@ -51,9 +51,7 @@ static struct {
   cublasLtHandle_t handle;
   void *workspace;
   ZeroStream stream; // whose products use the workspace now
-  uint64_t clock;    // counts calls; the entry with the smallest last_use is the oldest
-  size_t count;
-  uint64_t hashes[CACHE_ENTRIES]; // beside the entries, so that a look-up reads few cache lines
+  PlanPlaces places;
   Entry entries[CACHE_ENTRIES];
 } cache;
 
@@ -198,47 +196,21 @@ static void open_library(const Key *key) {
   zero_ledger_add_device(ZERO_MEM_OTHER, WORKSPACE_BYTES);
 }
 
-static uint64_t hash_key(const Key *key) { // FNV-1a over 64-bit words
-  const uint64_t offset = 14695981039346656037ull, prime = 1099511628211ull;
-  uint64_t words[sizeof(Key) / sizeof(uint64_t)], hash = offset;
-  memcpy(words, key, sizeof words);
-  for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) hash = (hash ^ words[i]) * prime;
-  return hash;
-}
-
-static size_t free_place(void) {
-  if (cache.count < CACHE_ENTRIES) return cache.count++;
-  size_t oldest = 0;
-  for (size_t i = 1; i < CACHE_ENTRIES; i++) {
-    if (cache.entries[i].last_use < cache.entries[oldest].last_use) oldest = i;
-  }
-  destroy_entry(&cache.entries[oldest]);
-  return oldest;
-}
-
 static Entry *find_entry(const Key *key, const Gemm *gemm) {
-  const uint64_t hash = hash_key(key);
-  size_t place = 0;
-  while (place < cache.count &&
-         !(cache.hashes[place] == hash && memcmp(&cache.entries[place].key, key, sizeof *key) == 0)) {
-    place++;
-  }
-  const int known = place < cache.count;
-  if (!known) {
-    if (cache.handle == NULL) open_library(key);
-    place = free_place();
-  }
+  size_t place;
+  const PlanState state = plan_places_find(&cache.places, CACHE_ENTRIES, cache.entries, sizeof cache.entries[0], key,
+                                           sizeof *key, &place);
   Entry *entry = &cache.entries[place];
-  if (known) {
+  if (state == PLAN_KNOWN) {
     set_pointers(entry, gemm);
-  } else {
-    entry->key = *key;
-    create_operation(entry, gemm);
-    create_layouts(entry);
-    choose_algorithm(entry);
-    cache.hashes[place] = hash;
+    return entry;
   }
-  entry->last_use = ++cache.clock;
+  if (cache.handle == NULL) open_library(key);
+  if (state == PLAN_REPLACES) destroy_entry(entry);
+  entry->key = *key;
+  create_operation(entry, gemm);
+  create_layouts(entry);
+  choose_algorithm(entry);
   return entry;
 }
 
