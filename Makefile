@@ -174,7 +174,7 @@ train_gpt2cu train_bertcu test_gpt2cu test_bertcu: %cu: $(CUDA_BUILD)/%.o $(CUDA
 	@echo 'link $@'
 	$(QUIET)$(NVCC) $(NVCC_ARCH) $(filter %.o,$^) -o $@ -lcublasLt $(CUDNN_LIBS) $(NCCL_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 # Whether cuDNN takes our graphs, on GPUs that need not be there: dev/test/test_cudnn.sh.
-$(CUDA_BUILD)/cudnn_plans: $(CUDA_BUILD)/dev/test/cudnn_plans.o $(CUDNN_SOURCES:%.cu=$(CUDA_BUILD)/%.o) $(ZERO_OBJS)
+$(CUDA_BUILD)/cudnn_plans: $(CUDA_BUILD)/dev/test/cudnn_plans.o $(CUDNN_SOURCES:%.cu=$(CUDA_BUILD)/%.o) $(ZERO_OBJS) $(BUILD)/llmc/plan_places.o
 	@echo 'link $@'
 	$(QUIET)$(NVCC) $(NVCC_ARCH) $^ -o $@ $(CUDNN_LIBS) $(MPI_LIBS) -lxxhash -lcjson -lgomp
 $(CUDA_BUILD)/%.o: %.cu Makefile | $(BUILD)/packages
