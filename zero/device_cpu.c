@@ -13,7 +13,8 @@
 
 // Elements that are added at a time: what is widened on the way stays in the first-level cache.
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
-enum { LINE = 64, AHEAD = 16 * LINE }; // bytes that a cache takes at once; how far ahead it is told of them
+// Bytes that a cache takes at once; how far ahead it is told of them, in a copy and in a sum of several pieces.
+enum { LINE = 64, AHEAD = 16 * LINE, AHEAD_OF_SUMS = 32 * LINE };
 // Copies and sums from here on are of more than the second-level cache holds and are not read again soon.
 #define PAST_CACHES ((size_t)4 << 20)
 #define CACHED_SUMS ((size_t)64 << 10) // elements of sums that stay in a core's cache while pieces are added
@@ -176,38 +177,56 @@ typedef float Line __attribute__((vector_size(LINE)));
 
 enum { IN_LINE = LINE / sizeof(float) };
 
-// One line of sums, at element `at`, to where a line begins.
-static inline void add_line(float *acc, const void *const *pieces, int num_pieces, size_t at) {
+// The pieces' sum of one line, at element `at`, added to what is there or not.
+static inline Line sum_of_line(const float *acc, const void *const *pieces, int num_pieces, size_t at,
+                               int overwrite) {
   Line sum = {0};
+  if (!overwrite) memcpy(&sum, acc + at, LINE);
   for (int p = 0; p < num_pieces; p++) {
     const char *from = (const char *)((const float *)pieces[p] + at);
     Line piece;
     memcpy(&piece, from, LINE);
-    __builtin_prefetch(from + AHEAD, 0, 0);
-    sum = p == 0 ? piece : sum + piece;
+    __builtin_prefetch(from + AHEAD_OF_SUMS, 0, 2); // into the second-level cache: there are many streams
+    sum = overwrite && p == 0 ? piece : sum + piece;
   }
-  store_past_caches((char *)(acc + at), &sum);
+  return sum;
 }
 
-// acc, from a line's beginning on, = the pieces' sums: each piece is read once, and acc is not read first.
-static void add_past_caches(float *acc, const void *const *pieces, int num_pieces, size_t first, size_t lines) {
-#pragma omp parallel
+// Lines of acc from element `first` on, where a line begins: each piece is read once, acc is written once.
+static void add_lines(float *acc, const void *const *pieces, int num_pieces, size_t first, size_t lines,
+                      int overwrite) {
+  const int past_caches = overwrite && lines * LINE >= PAST_CACHES;
+#pragma omp parallel if (lines * IN_LINE > THREADED_TILES * ADD_TILE)
   {
+    if (past_caches) {
 #pragma omp for schedule(static) nowait
-    for (size_t i = 0; i < lines; i++) add_line(acc, pieces, num_pieces, first + i * IN_LINE);
-    finish_past_caches(); // each thread its own
+      for (size_t i = 0; i < lines; i++) {
+        const size_t at = first + i * IN_LINE;
+        const Line sum = sum_of_line(acc, pieces, num_pieces, at, 1);
+        store_past_caches((char *)(acc + at), &sum);
+      }
+      finish_past_caches(); // each thread its own
+    } else {
+#pragma omp for schedule(static) nowait
+      for (size_t i = 0; i < lines; i++) {
+        const size_t at = first + i * IN_LINE;
+        const Line sum = sum_of_line(acc, pieces, num_pieces, at, overwrite);
+        memcpy(acc + at, &sum, LINE);
+      }
+    }
   }
 }
 
 static void cpu_add_pieces(ZeroDevice *device, void *acc, ZeroType acc_type, const void *const *pieces,
                            int num_pieces, ZeroType type, size_t count, int overwrite) {
   size_t done = 0;
-  if (overwrite && acc_type == ZERO_F32 && type == ZERO_F32 && count * sizeof(float) >= PAST_CACHES) {
+  if (acc_type == ZERO_F32 && type == ZERO_F32 && count >= IN_LINE) {
     const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float), lines = (count - head) / IN_LINE;
-    for (int p = 0; p < num_pieces; p++) cpu_add(device, acc, acc_type, pieces[p], type, head, p == 0);
-    add_past_caches(acc, pieces, num_pieces, head, lines);
+    for (int p = 0; p < num_pieces; p++) cpu_add(device, acc, acc_type, pieces[p], type, head, overwrite && p == 0);
+    add_lines(acc, pieces, num_pieces, head, lines, overwrite);
     done = head + lines * IN_LINE;
   }
+  // The rest of it, or types that are widened on the way: piece by piece, of sums that stay in the cache.
   const size_t acc_size = zero_type_size(acc_type), size = zero_type_size(type);
   for (size_t at = done, n; at < count; at += n) {
     n = count - at < CACHED_SUMS ? count - at : CACHED_SUMS;

@@ -4,9 +4,11 @@
 //
 // Prints `copy NP THREADS GB/s`: bytes read and written per second while every rank copies COPY_MIB from one place to
 // another, the median of ROUNDS. Then for each MIB, the size of the whole unit (fp32), one line of each kind, the
-// medians of ROUNDS that take turns:
+// medians of ROUNDS in which a copy, ours and Open MPI's take turns. copied-MB is what the copy of the same round
+// would have moved while ours ran: a virtual machine's cores move, and its bandwidth with them, within seconds, so
+// that a bound of another second would say nothing.
 //
-//   reduce_scatter NP MIB ours-ms mpi-ms        gather NP MIB ours-ms mpi-ms
+//   reduce_scatter NP MIB ours-ms mpi-ms copied-MB        gather NP MIB ours-ms mpi-ms copied-MB
 //
 // Every result is compared with what it must be, ours and Open MPI's: sums of small whole numbers are exact.
 #include <mpi.h>
@@ -23,6 +25,7 @@
 #define MIB ((size_t)1 << 20)
 static const size_t BYTES_OF_ROUND = 32 * MIB; // of each kind and round: short calls are repeated to make up so much
 enum { VALUES = 61 };                          // different numbers of a buffer, from 0
+enum { FIGURES = 3 };                          // of a round: ours, Open MPI's, what was copied
 
 typedef struct {
   ZeroComm *comm;
@@ -65,26 +68,42 @@ static void barrier(const ZeroComm *comm) {
 
 // ---------------------------------------------------------------- the bandwidth of memory
 
+typedef struct {
+  size_t bytes;
+  char *from, *to; // (bytes)
+} Copy;
+
+static Copy copy_create(size_t bytes) {
+  Copy copy = {.bytes = bytes, .from = zero_malloc(bytes, ZERO_MEM_OTHER), .to = zero_malloc(bytes, ZERO_MEM_OTHER)};
+  memset(copy.from, 1, bytes);
+  return copy;
+}
+
+static void copy_destroy(const Copy *copy) {
+  if (memcmp(copy->from, copy->to, copy->bytes) != 0) zero_fatal("the copy is not what was copied");
+  zero_free(copy->from);
+  zero_free(copy->to);
+}
+
 // Bytes that all ranks read and write per second.
-static double copy_bandwidth(const ZeroComm *comm, size_t bytes, size_t rounds, double *seconds) {
-  char *from = zero_malloc(bytes, ZERO_MEM_OTHER), *to = zero_malloc(bytes, ZERO_MEM_OTHER);
-  memset(from, 1, bytes);
-  for (size_t round = 0; round <= rounds; round++) { // the first one does not count
-    barrier(comm);
-    const double start = omp_get_wtime();
+static double copy_once(const ZeroComm *comm, const Copy *copy) {
+  barrier(comm);
+  const double start = omp_get_wtime();
 #pragma omp parallel
-    {
-      const size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
-      const size_t first = bytes * thread / threads, end = bytes * (thread + 1) / threads;
-      comm->device->copy(comm->device, to + first, from + first, end - first);
-    }
-    barrier(comm);
-    if (round > 0) seconds[round - 1] = omp_get_wtime() - start;
+  {
+    const size_t thread = (size_t)omp_get_thread_num(), threads = (size_t)omp_get_num_threads();
+    const size_t first = copy->bytes * thread / threads, end = copy->bytes * (thread + 1) / threads;
+    comm->device->copy(comm->device, copy->to + first, copy->from + first, end - first);
   }
-  if (memcmp(from, to, bytes) != 0) zero_fatal("the copy is not what was copied");
-  zero_free(from);
-  zero_free(to);
-  return 2.0 * (double)bytes * (double)comm->size / median(seconds, rounds);
+  barrier(comm);
+  return 2.0 * (double)copy->bytes * (double)comm->size / (omp_get_wtime() - start);
+}
+
+// The median of `rounds`, after one that does not count.
+static double copy_bandwidth(const ZeroComm *comm, const Copy *copy, size_t rounds, double *found) { // found (rounds)
+  (void)copy_once(comm, copy);
+  for (size_t round = 0; round < rounds; round++) found[round] = copy_once(comm, copy);
+  return median(found, rounds);
 }
 
 // ---------------------------------------------------------------- the collectives
@@ -165,22 +184,24 @@ static double time_calls(Buffers *b, void (*call)(Buffers *), size_t times) {
   return (omp_get_wtime() - start) / (double)times;
 }
 
-// Both in turns; one call of each before, whose results are what is checked.
+// All three in turns; one call of each before, whose results are what is checked.
 static void compare(Buffers *b, const char *kind, void (*ours)(Buffers *), void (*mpi)(Buffers *), size_t bytes,
-                    size_t rounds, double *seconds) { // seconds (2 * rounds)
+                    const Copy *copy, size_t rounds, double *found) { // found (FIGURES, rounds)
   const size_t times = (BYTES_OF_ROUND + bytes - 1) / bytes;
+  double *our_seconds = found, *mpi_seconds = found + rounds, *copied = found + 2 * rounds;
   for (size_t round = 0; round < rounds; round++) {
-    seconds[round] = time_calls(b, ours, times);
-    seconds[rounds + round] = time_calls(b, mpi, times);
+    const double bandwidth = copy_once(b->comm, copy);
+    our_seconds[round] = time_calls(b, ours, times);
+    mpi_seconds[round] = time_calls(b, mpi, times);
+    copied[round] = bandwidth * our_seconds[round];
   }
   if (b->comm->rank != 0) return;
-  const double milli = 1e3;
-  printf("%s %d %zu %.4f %.4f\n", kind, b->comm->size, bytes / MIB, milli * median(seconds, rounds),
-         milli * median(seconds + rounds, rounds));
+  printf("%s %d %zu %.4f %.4f %.4f\n", kind, b->comm->size, bytes / MIB, 1e3 * median(our_seconds, rounds),
+         1e3 * median(mpi_seconds, rounds), 1e-6 * median(copied, rounds));
   fflush(stdout);
 }
 
-static void run_size(ZeroComm *comm, size_t bytes, size_t rounds, double *seconds) {
+static void run_size(ZeroComm *comm, size_t bytes, const Copy *copy, size_t rounds, double *found) {
   const size_t ranks = (size_t)comm->size, each = bytes / sizeof(float) / ranks;
   Buffers b = {.comm = comm, .total = each * ranks};
   b.bounds = zero_malloc((ranks + 1) * sizeof *b.bounds, ZERO_MEM_OTHER);
@@ -195,7 +216,7 @@ static void run_size(ZeroComm *comm, size_t bytes, size_t rounds, double *second
   mpi_reduce(&b);
   check_sums(&b, b.own, "our");
   check_sums(&b, b.mpi_own, "MPI's");
-  compare(&b, "reduce_scatter", our_reduce, mpi_reduce, bytes, rounds, seconds);
+  compare(&b, "reduce_scatter", our_reduce, mpi_reduce, bytes, copy, rounds, found);
 
   barrier(comm);
   forget_peers(&b, b.shared);
@@ -204,7 +225,7 @@ static void run_size(ZeroComm *comm, size_t bytes, size_t rounds, double *second
   mpi_gather(&b);
   check_gathered(&b, b.shared, "our");
   check_gathered(&b, b.mpi_full, "MPI's");
-  compare(&b, "gather", our_gather, mpi_gather, bytes, rounds, seconds);
+  compare(&b, "gather", our_gather, mpi_gather, bytes, copy, rounds, found);
 
   zero_free(b.bounds);
   zero_free(b.mpi_full);
@@ -220,17 +241,19 @@ int main(int argc, char **argv) {
   double share; // more ranks than cores are measured too
   const int threads = launch_threads((int)positive(argv[3]), 1, argv, &share);
   ZeroComm *comm = zero_comm_create(NULL);
-  double *seconds = zero_malloc(2 * rounds * sizeof *seconds, ZERO_MEM_OTHER);
-  const double bandwidth = copy_bandwidth(comm, copied, rounds, seconds);
-  if (comm->rank == 0) printf("copy %d %d %.3f\n", comm->size, threads, bandwidth * 1e-9);
+  double *found = zero_malloc(FIGURES * rounds * sizeof *found, ZERO_MEM_OTHER);
+  const Copy copy = copy_create(copied);
+  const double bandwidth = copy_bandwidth(comm, &copy, rounds, found);
+  if (comm->rank == 0) printf("copy %d %d %.3f\n", comm->size, threads, 1e-9 * bandwidth);
   if (argc > first_size) {
     if (comm->size == 1) zero_fatal("bench_collectives: one rank has no peers; start it by scripts/run.sh 2 …");
     if (strcmp(comm->name, "shm") != 0) {
       zero_fatal("bench_collectives: transport %s found where shm was expected; is ZERO_COMM set?", comm->name);
     }
   }
-  for (int i = first_size; i < argc; i++) run_size(comm, positive(argv[i]) * MIB, rounds, seconds);
-  zero_free(seconds);
+  for (int i = first_size; i < argc; i++) run_size(comm, positive(argv[i]) * MIB, &copy, rounds, found);
+  copy_destroy(&copy);
+  zero_free(found);
   zero_comm_destroy(comm);
   return 0;
 }

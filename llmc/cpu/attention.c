@@ -74,7 +74,7 @@ typedef struct {
   float *query;  // (TILE, padded), times scale unless in pairs
   float *out;    // (TILE, padded): weighted sum of values, before it is divided by the sum of weights
   float *scores; // (TILE, TILE)
-  float *max;    // (TILE): largest score of a row so far
+  float *max;    // (TILE): largest score of a row so far, before its factor
   float *sum;    // (TILE, VEC_WIDTH): sum of weights so far, one part per lane
 } Workspace;
 
@@ -101,17 +101,15 @@ size_t attention_forward_scratch(const OpsSequences *sequences, size_t C, size_t
   return (size_t)omp_get_max_threads() * floats * sizeof(float);
 }
 
-// One row of a score tile: scores become weights e^(score - max), those beyond `visible` 0. When the maximum
-// grows, what the row has gathered so far shrinks accordingly.
-VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, size_t visible, float scale,
-                            const int pairs) {
+// One row of a score tile: scores become weights 2^(factor * (score - max)), those beyond `visible` 0. When the
+// maximum grows, what the row has gathered so far shrinks accordingly.
+VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, size_t visible, float factor) {
   enum { VECTORS = TILE / VEC_WIDTH };
   float *scores = work->scores + row * TILE, *sum = work->sum + row * VEC_WIDTH;
   Vec x[VECTORS], largest = vec_set(-INFINITY);
 #pragma GCC unroll 16
   for (int i = 0; i < VECTORS; i++) {
     x[i] = vec_load(scores + i * VEC_WIDTH);
-    if (pairs) x[i] *= scale;
     if (visible < TILE) {
       x[i] = vec_select(vec_lanes() + i * VEC_WIDTH < (int)visible, x[i], vec_set(-INFINITY));
     }
@@ -120,7 +118,7 @@ VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, si
   float new_max = vec_max_lane(largest), old_max = work->max[row];
   Vec total = vec_load(sum);
   if (new_max > old_max) {
-    Vec shrink = vec_exp(vec_set(old_max - new_max));
+    Vec shrink = vec_exp2(vec_set((old_max - new_max) * factor));
     total *= shrink;
     float *out = work->out + row * padded;
     for (size_t i = 0; i < padded; i += VEC_WIDTH) vec_store(out + i, vec_load(out + i) * shrink);
@@ -128,9 +126,10 @@ VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, si
   } else {
     new_max = old_max;
   }
+  const float shift = new_max * factor;
 #pragma GCC unroll 16
   for (int i = 0; i < VECTORS; i++) {
-    Vec weight = vec_exp(x[i] - new_max);
+    Vec weight = vec_exp2(x[i] * factor - shift);
     if (visible < TILE) {
       weight = vec_select(vec_lanes() + i * VEC_WIDTH < (int)visible, weight, vec_set(0));
     }
@@ -159,12 +158,13 @@ VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h,
                               .depth = divide_up(shape->head, in_one),
                               .part = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE};
   tile_multiply(&scores, pairs);
+  const float factor = attention_score_factor(shape, pairs) * VEC_LOG2_E;
   for (size_t row = 0; row < rows; row++) {
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
     if (visible == TILE) {
-      softmax_row(work, padded, row, TILE, shape->scale, pairs);
+      softmax_row(work, padded, row, TILE, factor);
     } else {
-      softmax_row(work, padded, row, visible, shape->scale, pairs);
+      softmax_row(work, padded, row, visible, factor);
     }
   }
   if (shape->dropout.threshold > 0) {
@@ -242,7 +242,7 @@ VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const Atten
     }
     for (size_t row = 0; row < queries; row++) {
       float sum = vec_sum(vec_load(work->sum + row * VEC_WIDTH)), inverse = 1.0f / sum;
-      lse[h->lse + first + row] = work->max[row] + logf(sum);
+      lse[h->lse + first + row] = work->max[row] * attention_score_factor(shape, pairs) + logf(sum);
       for (size_t i = 0; i < head; i += VEC_WIDTH) {
         store_elements(out, out_at + (first + row) * C + i, vec_count(head - i),
                        vec_load(work->out + row * padded + i) * inverse, type);

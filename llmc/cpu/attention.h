@@ -82,6 +82,11 @@ VEC_INLINE int attention_in_pairs(ZeroType type) {
   return TILE_PAIRS && type == ZERO_BF16;
 }
 
+// What a packed product's scores are to be multiplied by.
+VEC_INLINE float attention_score_factor(const AttentionShape *shape, const int pairs) {
+  return pairs ? shape->scale : 1.0f;
+}
+
 // Whether heads are worth sharing among threads.
 static inline int attention_worth_threads(const AttentionShape *shape) {
   return worth_threads(shape->sequences->rows * shape->C);

@@ -56,14 +56,11 @@ size_t attention_backward_scratch(const OpsSequences *sequences, size_t C, size_
   return (size_t)omp_get_max_threads() * floats * sizeof(float);
 }
 
-// One row: scores become P and dP becomes dS; both are 0 beyond `visible`.
-VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delta, size_t visible, float scale,
-                            const int pairs) {
+// One row: scores become P = 2^(factor * score - shift) and dP becomes dS; both are 0 beyond `visible`.
+VEC_INLINE void weights_row(float *scores, float *dscores, float factor, float shift, float delta, size_t visible) {
 #pragma GCC unroll 16
   for (int i = 0; i < TILE; i += VEC_WIDTH) {
-    Vec score = vec_load(scores + i);
-    if (pairs) score *= scale;
-    Vec weight = vec_exp(score - lse);
+    Vec weight = vec_exp2(vec_load(scores + i) * factor - shift);
     Vec dscore = weight * (vec_load(dscores + i) - delta);
     if (visible < TILE) {
       VecInt seen = vec_lanes() + i < (int)visible;
@@ -76,12 +73,11 @@ VEC_INLINE void weights_row(float *scores, float *dscores, float lse, float delt
 }
 
 // The same with code of its own for rows that see all.
-VEC_INLINE void visible_row(float *scores, float *dscores, float lse, float delta, size_t visible, float scale,
-                            const int pairs) {
+VEC_INLINE void visible_row(float *scores, float *dscores, float factor, float shift, float delta, size_t visible) {
   if (visible == TILE) {
-    weights_row(scores, dscores, lse, delta, TILE, scale, pairs);
+    weights_row(scores, dscores, factor, shift, delta, TILE);
   } else {
-    weights_row(scores, dscores, lse, delta, visible, scale, pairs);
+    weights_row(scores, dscores, factor, shift, delta, visible);
   }
 }
 
@@ -149,18 +145,19 @@ VEC_INLINE void backward_tile(const AttentionShape *shape, const AttentionHead *
   TilePart transposed = diagonal ? TILE_LEFT_UPPER : TILE_WHOLE;
   score_tile(work->weights, work->queries + columns_at, work->keys_t, shape, query_rows, result, pairs);
   score_tile(work->dweights, work->douts + columns_at, work->values_t, shape, query_rows, result, pairs);
+  const float factor = attention_score_factor(shape, pairs) * VEC_LOG2_E;
   for (size_t row = 0; row < queries; row++) {
     float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
-    float row_lse = lse[first_query + row], delta = work->delta[first_query + row];
+    float shift = lse[first_query + row] * VEC_LOG2_E, delta = work->delta[first_query + row];
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
     if (shape->dropout.threshold > 0) {
       float factors[TILE];
       attention_factors(factors, shape, h, first_query + row, first_key);
       attention_drop(dscores, factors);
-      visible_row(scores, dscores, row_lse, delta, visible, shape->scale, pairs);
+      visible_row(scores, dscores, factor, shift, delta, visible);
       attention_drop(scores, factors);
     } else {
-      visible_row(scores, dscores, row_lse, delta, visible, shape->scale, pairs);
+      visible_row(scores, dscores, factor, shift, delta, visible);
     }
   }
   if (pairs) round_weights(work, queries);

@@ -15,6 +15,7 @@
 #include "column_sum.h"
 #include "convert.h"
 #include "element.h"
+#include "pack.h"
 #include "parallel.h"
 #include "product.h"
 
@@ -33,10 +34,10 @@ typedef struct {
   size_t rows, V, Vp, width;
 } Block;
 
-// Slices of about equal width, so that the last one is not a splinter.
+// Slices of about equal width, so that the last one is not a splinter, and such as pack.h takes.
 static size_t slice_width(size_t Vp) {
   size_t slices = divide_up(Vp, HEAD_SLICE_COLUMNS);
-  return min_size(round_up(divide_up(Vp, slices), VEC_WIDTH), Vp);
+  return min_size(round_up(divide_up(Vp, slices), PACK_DEPTH), Vp);
 }
 
 // One slice: its first column, how many it has, and how many of these are of the real vocabulary.

@@ -37,6 +37,9 @@ int onednn_has_bf16(void);
 // region. A shape that oneDNN refuses ends the program.
 void onednn_matmul(const Matmul *matmul);
 
+// Gives back the memory that packed operands (pack.h) hold from call to call.
+void onednn_release(void);
+
 #ifdef __cplusplus
 }
 #endif

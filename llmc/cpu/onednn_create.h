@@ -65,4 +65,13 @@ static inline dnnl_status_t plan_matmul(dnnl_primitive_desc_t *matmul, const dnn
 #endif
 }
 
+// Whether the plan of a matmul takes b as described.
+static inline int plans_right_operand(dnnl_primitive_desc_t matmul, const dnnl_memory_desc_t *b) {
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl_memory_desc_equal(dnnl_primitive_desc_query_md(matmul, dnnl_query_weights_md, 0), *b);
+#else
+  return dnnl_memory_desc_equal(dnnl_primitive_desc_query_md(matmul, dnnl_query_weights_md, 0), b);
+#endif
+}
+
 #endif

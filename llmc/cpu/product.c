@@ -34,6 +34,7 @@ void matrix_product_release(void) {
     held.data[buffer] = NULL;
     held.count[buffer] = 0;
   }
+  onednn_release();
 }
 
 // Whether operands of this type must become fp32 first.

@@ -16,7 +16,7 @@ enum { PRODUCT_SLICE_ROWS = 1024 };
 // Not to be called inside a parallel region.
 void matrix_product(const Matmul *product);
 
-// Gives back the memory that products through fp32 hold from call to call.
+// Gives back the memory that products through fp32 and packed operands hold from call to call.
 void matrix_product_release(void);
 
 #ifdef __cplusplus

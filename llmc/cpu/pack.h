@@ -1,0 +1,29 @@
+// The right operand of a bf16 product, laid out as oneDNN's kernels read it.
+//
+// Blocks of PACK_COLUMNS columns, one after the other, each over the whole depth k, and in them two rows interleaved,
+// the even one first: oneDNN's layout BA16a64b2a. oneDNN makes such a copy itself, a piece at a time and again for
+// every few rows of the result: one copy of the whole, made by all threads, is cheaper once there are many rows.
+#ifndef LLMC_CPU_PACK_H
+#define LLMC_CPU_PACK_H
+
+#include "onednn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+  PACK_COLUMNS = 64, // of a block; the last one is padded with zeros
+  PACK_DEPTH = 64    // k is a multiple of this
+};
+
+size_t pack_bytes(size_t k, size_t n);
+
+// packed = b, a (k, n) matrix of bf16, stored as (n, k) where b.transposed. Moves elements: nothing is rounded.
+// Not to be called inside a parallel region.
+void pack_right(void *packed, Matrix b, size_t k, size_t n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
