@@ -17,8 +17,10 @@
 #define SLOT_BYTES ((size_t)128 << 10)    // longer control messages go in several rounds
 #define SMALLEST_WINDOW ((size_t)1 << 20) // for allocations that were not reserved
 #define RESERVED_ALLOCATIONS 256          // whose rounding a reservation has room for
-#define SPIN_ALONE_NS 20000L              // longest spin where every rank of the node has a core to itself
-#define SPIN_CROWDED_NS 1000L             // where the awaited rank may need this very core
+// The longest spin before a rank sleeps, where every rank of the node has a core to itself; and where the awaited one
+// may need this very core, which is then offered between two looks: to be woken from sleep costs more than that.
+#define SPIN_ALONE_NS 20000L
+#define SPIN_CROWDED_NS 100000L
 
 // What a rank shows its peers, in a window of its own.
 typedef struct {
@@ -46,7 +48,7 @@ typedef struct {
   uint32_t barriers;
   unsigned round;      // of control messages: which slot is used
   const void **pieces; // (size) scratch: the ranks' pieces of a reduce
-  long spin_ns;
+  ZeroSpin spin;
 } Shm;
 
 static Control *control_of(const Shm *shm, int rank) {
@@ -66,7 +68,7 @@ static void barrier(ZeroComm *comm) {
   if (atomic_fetch_add(&root->arrivals, 1) + 1 == all) {
     zero_counter_set(&root->barrier, number);
   } else {
-    zero_counter_wait(&root->barrier, number, shm->spin_ns);
+    zero_counter_wait(&root->barrier, number, shm->spin);
   }
 }
 
@@ -217,7 +219,7 @@ static void reduce_finish(ZeroComm *comm, ZeroReduce *reduce) {
   size_t first = reduce->bounds[comm->rank], count = reduce->bounds[comm->rank + 1] - first;
   for (int r = 0; r < comm->size && count > 0; r++) {
     if (r == comm->rank && reduce->in_place) continue;
-    zero_counter_wait(&control_of(shm, r)->written, ticket, shm->spin_ns);
+    zero_counter_wait(&control_of(shm, r)->written, ticket, shm->spin);
     if (r != comm->rank) count_read(shm, r, ZERO_WIRE_REDUCE, count * element);
   }
   int pieces = 0;
@@ -239,7 +241,7 @@ static void reduce_reusable(ZeroComm *comm, ZeroReduce *reduce) {
   reduce_finish(comm, reduce);
   Shm *shm = comm->impl;
   for (int r = 0; r < comm->size; r++) {
-    zero_counter_wait(&control_of(shm, r)->read, (uint32_t)reduce->ticket, shm->spin_ns);
+    zero_counter_wait(&control_of(shm, r)->read, (uint32_t)reduce->ticket, shm->spin);
   }
   reduce->active = 0;
 }
@@ -359,7 +361,8 @@ int zero_comm_shm_init(ZeroComm *comm, ZeroReason *why) {
   Shm *shm = calloc(1, sizeof(*shm));
   if (shm != NULL) shm->pieces = calloc((size_t)comm->size, sizeof *shm->pieces);
   if (shm == NULL || shm->pieces == NULL) zero_fatal("no memory for transport shm");
-  shm->spin_ns = comm->node_size > sysconf(_SC_NPROCESSORS_ONLN) ? SPIN_CROWDED_NS : SPIN_ALONE_NS;
+  const int crowded = comm->node_size > sysconf(_SC_NPROCESSORS_ONLN);
+  shm->spin = (ZeroSpin){.ns = crowded ? SPIN_CROWDED_NS : SPIN_ALONE_NS, .yields = crowded};
   shm->control_window = zero_window_create(comm, sizeof(Control));
   memset(control_of(shm, comm->rank), 0, offsetof(Control, slots)); // slots are written before they are read
   zero_ledger_add(ZERO_MEM_COMM, sizeof(Control), 1);

@@ -16,9 +16,15 @@ typedef struct {
   _Atomic uint32_t sleepers; // ranks that set must wake
 } ZeroCounter;
 
-// What was written before set is seen after the wait that it ends. Waiting spins for spin_ns, then sleeps.
+// How long to look again and again before sleeping; yields: offering the core to others between two looks.
+typedef struct {
+  long ns;
+  int yields;
+} ZeroSpin;
+
+// What was written before set is seen after the wait that it ends. Waiting spins, then sleeps.
 void zero_counter_set(ZeroCounter *counter, uint32_t value);
-void zero_counter_wait(ZeroCounter *counter, uint32_t target, long spin_ns);
+void zero_counter_wait(ZeroCounter *counter, uint32_t target, ZeroSpin how);
 
 // A window: on each rank one contiguous part, which all ranks can address.
 typedef struct ZeroWindow {

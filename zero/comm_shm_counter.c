@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -37,15 +38,17 @@ static long nanoseconds(void) {
   return now.tv_sec * 1000000000L + now.tv_nsec;
 }
 
-static int spin(ZeroCounter *counter, uint32_t target, long spin_ns) {
+static int spin(ZeroCounter *counter, uint32_t target, ZeroSpin how) {
   long start = nanoseconds();
   do {
     for (int i = 0; i < SPINS_PER_LOOK; i++) {
       if (reached(counter, target)) return 1;
+      if (how.yields) break;
       relax();
     }
-  } while (nanoseconds() - start < spin_ns);
-  return 0;
+    if (how.yields) sched_yield();
+  } while (nanoseconds() - start < how.ns);
+  return reached(counter, target);
 }
 
 void zero_counter_set(ZeroCounter *counter, uint32_t value) {
@@ -57,8 +60,8 @@ void zero_counter_set(ZeroCounter *counter, uint32_t value) {
   }
 }
 
-void zero_counter_wait(ZeroCounter *counter, uint32_t target, long spin_ns) {
-  if (spin(counter, target, spin_ns)) return;
+void zero_counter_wait(ZeroCounter *counter, uint32_t target, ZeroSpin how) {
+  if (spin(counter, target, how)) return;
   struct timespec limit = {.tv_sec = SLEEP_SECONDS};
   atomic_fetch_add(&counter->sleepers, 1);
   for (;;) {

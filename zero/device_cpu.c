@@ -3,7 +3,7 @@
 #include <string.h>
 
 #if defined(__SSE2__)
-#include <emmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "device.h"
@@ -15,8 +15,10 @@
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
 // Bytes that a cache takes at once; how far ahead it is told of them, in a copy and in a sum of several pieces.
 enum { LINE = 64, AHEAD = 16 * LINE, AHEAD_OF_SUMS = 32 * LINE };
-// Copies and sums from here on are of more than the second-level cache holds and are not read again soon.
+// Copies from here on are of more than the second-level cache holds and are not read again soon. Sums, of which AdamW
+// is the next reader, leave the caches to the pieces from half of it on.
 #define PAST_CACHES ((size_t)4 << 20)
+#define SUMS_PAST_CACHES ((size_t)512 << 10)
 #define CACHED_SUMS ((size_t)64 << 10) // elements of sums that stay in a core's cache while pieces are added
 enum { PIECE_ELEMENTS = 1024 };        // a piece lies in one chunk
 // Sums run in this many independent lanes, so that the compiler may use vectors and the order is still fixed.
@@ -50,7 +52,9 @@ static void cpu_free(ZeroDevice *device, void *ptr) {
 
 // A line to where a line begins.
 static inline void store_past_caches(char *dst, const void *line) {
-#if defined(__SSE2__)
+#if defined(__AVX512F__)
+  _mm512_stream_si512((void *)dst, _mm512_loadu_si512(line)); // from a register: no way through memory
+#elif defined(__SSE2__)
   enum { VECTORS = LINE / sizeof(__m128i) };
   __m128i parts[VECTORS];
   memcpy(parts, line, LINE);
@@ -177,41 +181,53 @@ typedef float Line __attribute__((vector_size(LINE)));
 
 enum { IN_LINE = LINE / sizeof(float) };
 
-// The pieces' sum of one line, at element `at`, added to what is there or not.
-static inline Line sum_of_line(const float *acc, const void *const *pieces, int num_pieces, size_t at,
-                               int overwrite) {
-  Line sum = {0};
-  if (!overwrite) memcpy(&sum, acc + at, LINE);
-  for (int p = 0; p < num_pieces; p++) {
-    const char *from = (const char *)((const float *)pieces[p] + at);
-    Line piece;
-    memcpy(&piece, from, LINE);
-    __builtin_prefetch(from + AHEAD_OF_SUMS, 0, 2); // into the second-level cache: there are many streams
-    sum = overwrite && p == 0 ? piece : sum + piece;
+// A stretch of one piece as it is read before the next piece's turn comes: few turns, and sums that stay in
+// registers.
+enum { STRETCH_LINES = 4, IN_STRETCH = STRETCH_LINES * IN_LINE };
+
+static inline __attribute__((always_inline)) void read_stretch(Line *values, const float *from) {
+#pragma GCC unroll 4
+  for (int l = 0; l < STRETCH_LINES; l++) {
+    memcpy(&values[l], from + l * IN_LINE, LINE);
+    __builtin_prefetch((const char *)(from + l * IN_LINE) + AHEAD_OF_SUMS, 0,
+                       2); // second-level: there are many streams
   }
-  return sum;
 }
 
-// Lines of acc from element `first` on, where a line begins: each piece is read once, acc is written once.
-static void add_lines(float *acc, const void *const *pieces, int num_pieces, size_t first, size_t lines,
-                      int overwrite) {
-  const int past_caches = overwrite && lines * LINE >= PAST_CACHES;
-#pragma omp parallel if (lines * IN_LINE > THREADED_TILES * ADD_TILE)
+// acc's stretch at element `at` += the pieces', or = it with overwrite. A call for every stretch would take a tenth.
+static inline __attribute__((always_inline)) void add_stretch(float *acc, const void *const *pieces, int num_pieces,
+                                                              size_t at, int overwrite, const int past_caches) {
+  Line sum[STRETCH_LINES], values[STRETCH_LINES];
+  read_stretch(sum, (overwrite ? (const float *)pieces[0] : acc) + at);
+  for (int p = overwrite ? 1 : 0; p < num_pieces; p++) {
+    read_stretch(values, (const float *)pieces[p] + at);
+#pragma GCC unroll 4
+    for (int l = 0; l < STRETCH_LINES; l++) sum[l] += values[l];
+  }
+#pragma GCC unroll 4
+  for (int l = 0; l < STRETCH_LINES; l++) {
+    if (past_caches) {
+      store_past_caches((char *)(acc + at + l * IN_LINE), &sum[l]);
+    } else {
+      memcpy(acc + at + l * IN_LINE, &sum[l], LINE);
+    }
+  }
+}
+
+// Stretches of acc from element `first` on, where a line begins: each piece is read once, acc is written once.
+static void add_stretches(float *acc, const void *const *pieces, int num_pieces, size_t first, size_t stretches,
+                          int overwrite) {
+  const int past_caches = overwrite && stretches * IN_STRETCH * sizeof *acc >= SUMS_PAST_CACHES;
+#pragma omp parallel if (stretches * IN_STRETCH > THREADED_TILES * ADD_TILE)
   {
     if (past_caches) {
 #pragma omp for schedule(static) nowait
-      for (size_t i = 0; i < lines; i++) {
-        const size_t at = first + i * IN_LINE;
-        const Line sum = sum_of_line(acc, pieces, num_pieces, at, 1);
-        store_past_caches((char *)(acc + at), &sum);
-      }
+      for (size_t i = 0; i < stretches; i++) add_stretch(acc, pieces, num_pieces, first + i * IN_STRETCH, 1, 1);
       finish_past_caches(); // each thread its own
     } else {
 #pragma omp for schedule(static) nowait
-      for (size_t i = 0; i < lines; i++) {
-        const size_t at = first + i * IN_LINE;
-        const Line sum = sum_of_line(acc, pieces, num_pieces, at, overwrite);
-        memcpy(acc + at, &sum, LINE);
+      for (size_t i = 0; i < stretches; i++) {
+        add_stretch(acc, pieces, num_pieces, first + i * IN_STRETCH, overwrite, 0);
       }
     }
   }
@@ -221,10 +237,11 @@ static void cpu_add_pieces(ZeroDevice *device, void *acc, ZeroType acc_type, con
                            int num_pieces, ZeroType type, size_t count, int overwrite) {
   size_t done = 0;
   if (acc_type == ZERO_F32 && type == ZERO_F32 && count >= IN_LINE) {
-    const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float), lines = (count - head) / IN_LINE;
+    const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float),
+                 stretches = (count - head) / IN_STRETCH;
     for (int p = 0; p < num_pieces; p++) cpu_add(device, acc, acc_type, pieces[p], type, head, overwrite && p == 0);
-    add_lines(acc, pieces, num_pieces, head, lines, overwrite);
-    done = head + lines * IN_LINE;
+    add_stretches(acc, pieces, num_pieces, head, stretches, overwrite);
+    done = head + stretches * IN_STRETCH;
   }
   // The rest of it, or types that are widened on the way: piece by piece, of sums that stay in the cache.
   const size_t acc_size = zero_type_size(acc_type), size = zero_type_size(type);
