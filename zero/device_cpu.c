@@ -189,8 +189,8 @@ static inline __attribute__((always_inline)) void read_stretch(Line *values, con
 #pragma GCC unroll 4
   for (int l = 0; l < STRETCH_LINES; l++) {
     memcpy(&values[l], from + l * IN_LINE, LINE);
-    __builtin_prefetch((const char *)(from + l * IN_LINE) + AHEAD_OF_SUMS, 0,
-                       2); // second-level: there are many streams
+    const char *line = (const char *)(from + l * IN_LINE);
+    __builtin_prefetch(line + AHEAD_OF_SUMS, 0, 2); // into the second-level cache: there are many streams
   }
 }
 
@@ -237,8 +237,8 @@ static void cpu_add_pieces(ZeroDevice *device, void *acc, ZeroType acc_type, con
                            int num_pieces, ZeroType type, size_t count, int overwrite) {
   size_t done = 0;
   if (acc_type == ZERO_F32 && type == ZERO_F32 && count >= IN_LINE) {
-    const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float),
-                 stretches = (count - head) / IN_STRETCH;
+    const size_t head = (LINE - (uintptr_t)acc % LINE) % LINE / sizeof(float);
+    const size_t stretches = (count - head) / IN_STRETCH;
     for (int p = 0; p < num_pieces; p++) cpu_add(device, acc, acc_type, pieces[p], type, head, overwrite && p == 0);
     add_stretches(acc, pieces, num_pieces, head, stretches, overwrite);
     done = head + stretches * IN_STRETCH;
