@@ -28,17 +28,18 @@ void zero_counter_wait(ZeroCounter *counter, uint32_t target, ZeroSpin how);
 
 // A window: on each rank one contiguous part, which all ranks can address.
 typedef struct ZeroWindow {
-  MPI_Win win;
   size_t bytes, used; // this rank's part; allocations take it from the front
   int allocations;    // those not freed yet; the last one to go takes the window with it
   struct ZeroWindow *next;
-  char *base[]; // (size) where each rank's part is in this process
+  int ranks;
+  size_t *mapped; // (ranks) bytes of each rank's part
+  char *base[];   // (ranks) where each rank's part is in this process
 } ZeroWindow;
 
 // Collective. Whether the shared-memory file system has room for `bytes` of this rank and what the others
 // ask for. Returns 1, or 0 with the reason, on all ranks.
 int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why);
-// Collective. `bytes` may differ from rank to rank.
+// Collective. `bytes` may differ from rank to rank. All of them are 0.
 ZeroWindow *zero_window_create(ZeroComm *comm, size_t bytes);
 void zero_window_free(ZeroWindow *window);
 

@@ -1,24 +1,38 @@
-// Windows of shared memory, and whether the file system behind them has room.
+// Windows of shared memory: a file of each rank's that all map, and whether the file system behind them has room.
+//
+// They are not MPI's shared windows, because a window is read as fast as its pages are large: a file that is mapped
+// at a multiple of a huge page can be made of huge pages, and what copies it then spends no time on translating
+// addresses.
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "comm_shm.h"
 
 #define MIB ((unsigned long long)1 << 20)
-// What MPI adds to a window for itself and for rounding to pages: generous.
-#define MPI_MARGIN (1 * MIB)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE_BYTES ((size_t)4 << 20) // from here on a part is made of huge pages
+enum { PAGE = 4096, PATH_BYTES = 512 };
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 // Linux 6.1; headers may be older
+#endif
 
-// Where Open MPI puts the files behind shared windows.
+// Where the files are: in memory, if there is such a place.
 static const char *backing_directory(void) {
-  const char *directory = getenv("OMPI_MCA_osc_sm_backing_directory");
-  if (directory != NULL) return directory;
   if (access("/dev/shm", W_OK) == 0) return "/dev/shm";
-  directory = getenv("OMPI_MCA_orte_top_session_dir");
-  if (directory == NULL) directory = getenv("TMPDIR");
+  const char *directory = getenv("TMPDIR");
   return directory != NULL ? directory : "/tmp";
+}
+
+// Bytes of the file of a part.
+static size_t file_bytes(size_t bytes) {
+  const size_t page = bytes >= LARGE_BYTES ? HUGE_PAGE : PAGE;
+  return (bytes + page - 1) / page * page;
 }
 
 // Bytes that can still be written there. ZERO_SHM_LIMIT (bytes) makes it look smaller: to try out what happens
@@ -35,10 +49,9 @@ static unsigned long long bytes_available(const char *directory) {
 int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
   MPI_Comm node = zero_mpi_node(comm);
   const char *directory = backing_directory();
-  unsigned long long need = bytes, available = bytes_available(directory);
+  unsigned long long need = file_bytes(bytes), available = bytes_available(directory);
   ZERO_MPI(MPI_Allreduce(MPI_IN_PLACE, &need, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, node));
   ZERO_MPI(MPI_Allreduce(MPI_IN_PLACE, &available, 1, MPI_UNSIGNED_LONG_LONG, MPI_MIN, node));
-  need += MPI_MARGIN;
   if (need <= available) return 1;
   snprintf(why->text, sizeof(why->text),
            "shared memory: the file system of %s has %llu bytes left, but transport shm needs %llu for %d ranks; "
@@ -47,35 +60,102 @@ int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
   return 0;
 }
 
+// A rank's part in this process: a large one at a multiple of a huge page.
+static char *map_part(int fd, const char *path, size_t bytes) {
+  const size_t slack = bytes >= LARGE_BYTES ? HUGE_PAGE : 0;
+  char *room = mmap(NULL, bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char *part = MAP_FAILED;
+  if (room != MAP_FAILED) {
+    const size_t skipped = slack > 0 ? (HUGE_PAGE - (uintptr_t)room % HUGE_PAGE) % HUGE_PAGE : 0;
+    part = mmap(room + skipped, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (part != MAP_FAILED && skipped > 0) (void)munmap(room, skipped);
+    if (part != MAP_FAILED && slack > skipped) (void)munmap(part + bytes, slack - skipped);
+  }
+  if (part == MAP_FAILED) {
+    zero_fatal("shared memory: %zu bytes of %s could not be mapped: %s; set ZERO_COMM=mpi", bytes, path,
+               strerror(errno));
+  }
+  return part;
+}
+
+// An empty file for `bytes`, its path in `path` (PATH_BYTES).
+static int create_part(size_t bytes, char *path) {
+  snprintf(path, PATH_BYTES, "%s/zero-%ld-XXXXXX", backing_directory(), (long)getpid());
+  const int fd = mkstemp(path);
+  if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) {
+    zero_fatal("shared memory: %zu bytes of %s could not be created: %s; set ZERO_COMM=mpi", bytes, path,
+               strerror(errno));
+  }
+  return fd;
+}
+
+static void fill(int fd, const char *path, size_t first, size_t bytes) {
+  const int code = posix_fallocate(fd, (off_t)first, (off_t)bytes);
+  if (code == 0) return;
+  (void)unlink(path);
+  zero_fatal("shared memory: no room for %zu bytes in %s: %s; set ZERO_COMM=mpi, or enlarge the file system",
+             first + bytes, path, strerror(code));
+}
+
+// All pages are there before anyone touches them: a write to one for which there is no room would end the process by
+// a signal. Huge ones are only a request: an older kernel makes none of files, and the part serves all the same.
+static void fill_part(int fd, const char *path, char *part, size_t bytes) {
+  if (bytes >= LARGE_BYTES) {
+    for (size_t at = 0; at < bytes; at += HUGE_PAGE) fill(fd, path, at, PAGE); // none is made of nothing
+    (void)madvise(part, bytes, MADV_COLLAPSE);
+  }
+  fill(fd, path, 0, bytes);
+}
+
+static int open_part(const char *path, int owner) {
+  const int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) {
+    zero_fatal(
+        "shared memory: %s of rank %d could not be opened: %s; do the ranks share a file system? Set "
+        "ZERO_COMM=mpi",
+        path, owner, strerror(errno));
+  }
+  return fd;
+}
+
 ZeroWindow *zero_window_create(ZeroComm *comm, size_t bytes) {
   MPI_Comm node = zero_mpi_node(comm);
-  size_t ranks = (size_t)comm->node_size;
+  const size_t ranks = (size_t)comm->node_size;
   ZeroWindow *window = calloc(1, sizeof(*window) + ranks * sizeof(window->base[0]));
-  if (window == NULL) zero_fatal("no memory for a shared window of %d ranks", comm->node_size);
-  window->bytes = bytes;
-
-  // Each rank's part may begin on a page of its own, near its processor.
-  MPI_Info info;
-  ZERO_MPI(MPI_Info_create(&info));
-  ZERO_MPI(MPI_Info_set(info, "alloc_shared_noncontig", "true"));
-  void *own;
-  ZERO_MPI(MPI_Win_allocate_shared((MPI_Aint)(bytes + ZERO_CACHE_LINE), 1, info, node, &own, &window->win));
-  ZERO_MPI(MPI_Info_free(&info));
-  ZERO_MPI(MPI_Win_set_errhandler(window->win, MPI_ERRORS_RETURN));
-  for (int r = 0; r < comm->node_size; r++) {
-    MPI_Aint size;
-    int unit;
-    ZERO_MPI(MPI_Win_shared_query(window->win, r, &size, &unit, &window->base[r]));
-    // Mappings begin on a page, so all processes move a part's beginning by the same distance.
-    window->base[r] += (ZERO_CACHE_LINE - (uintptr_t)window->base[r] % ZERO_CACHE_LINE) % ZERO_CACHE_LINE;
+  size_t *sizes = calloc(ranks, sizeof *sizes);
+  char *paths = calloc(ranks, PATH_BYTES);
+  if (window == NULL || sizes == NULL || paths == NULL) {
+    zero_fatal("no memory for a shared window of %d ranks", comm->node_size);
   }
-  // Ordinary loads and stores are allowed within an access epoch, which lasts as long as the window.
-  ZERO_MPI(MPI_Win_lock_all(MPI_MODE_NOCHECK, window->win));
+  window->bytes = bytes;
+  window->ranks = comm->node_size;
+  window->mapped = sizes;
+
+  const size_t me = (size_t)comm->node_rank;
+  char *own = paths + me * PATH_BYTES;
+  sizes[me] = file_bytes(bytes);
+  int fd = create_part(sizes[me], own);
+  window->base[me] = map_part(fd, own, sizes[me]);
+  fill_part(fd, own, window->base[me], sizes[me]); // by its owner, near its processor
+  (void)close(fd);
+  ZERO_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, paths, PATH_BYTES, MPI_CHAR, node));
+  ZERO_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, sizes, sizeof *sizes, MPI_BYTE, node));
+  for (size_t r = 0; r < ranks; r++) {
+    if (r == me) continue;
+    const char *path = paths + r * PATH_BYTES;
+    fd = open_part(path, (int)r);
+    window->base[r] = map_part(fd, path, sizes[r]);
+    (void)close(fd);
+  }
+  ZERO_MPI(MPI_Barrier(node)); // all have mapped it; without a name it goes with the last of them
+  (void)unlink(own);
+  free(paths);
   return window;
 }
 
+// Peers may still read this rank's part: they have mapped it themselves.
 void zero_window_free(ZeroWindow *window) {
-  ZERO_MPI(MPI_Win_unlock_all(window->win));
-  ZERO_MPI(MPI_Win_free(&window->win));
+  for (int r = 0; r < window->ranks; r++) (void)munmap(window->base[r], window->mapped[r]);
+  free(window->mapped);
   free(window);
 }

@@ -4,9 +4,10 @@
 //
 // Prints `copy NP THREADS GB/s`: bytes read and written per second while every rank copies COPY_MIB from one place to
 // another, the median of ROUNDS. Then for each MIB, the size of the whole unit (fp32), one line of each kind, the
-// medians of ROUNDS in which a copy, ours and Open MPI's take turns. copied-MB is what the copy of the same round
-// would have moved while ours ran: a virtual machine's cores move, and its bandwidth with them, within seconds, so
-// that a bound of another second would say nothing.
+// medians of ROUNDS in which a copy, ours, a copy and Open MPI's take turns. copied-MB is what the two copies of the
+// same round, the one just before and the one just after, would have moved on average while ours ran: a virtual
+// machine's cores move, and its bandwidth with them, within seconds, so that a bound of another second would say
+// nothing.
 //
 //   reduce_scatter NP MIB ours-ms mpi-ms copied-MB        gather NP MIB ours-ms mpi-ms copied-MB
 //
@@ -23,9 +24,11 @@
 #include "zero/memory.h"
 
 #define MIB ((size_t)1 << 20)
-static const size_t BYTES_OF_ROUND = 32 * MIB; // of each kind and round: short calls are repeated to make up so much
-enum { VALUES = 61 };                          // different numbers of a buffer, from 0
-enum { FIGURES = 3 };                          // of a round: ours, Open MPI's, what was copied
+// Of each kind and round: calls are repeated to make up so much, so that the first one, after a copy that has left
+// nothing of the unit in a cache, weighs little.
+static const size_t BYTES_OF_ROUND = 128 * MIB;
+enum { VALUES = 61 }; // different numbers of a buffer, from 0
+enum { FIGURES = 3 }; // of a round: ours, Open MPI's, what was copied
 
 typedef struct {
   ZeroComm *comm;
@@ -190,10 +193,11 @@ static void compare(Buffers *b, const char *kind, void (*ours)(Buffers *), void 
   const size_t times = (BYTES_OF_ROUND + bytes - 1) / bytes;
   double *our_seconds = found, *mpi_seconds = found + rounds, *copied = found + 2 * rounds;
   for (size_t round = 0; round < rounds; round++) {
-    const double bandwidth = copy_once(b->comm, copy);
+    const double before = copy_once(b->comm, copy);
     our_seconds[round] = time_calls(b, ours, times);
+    const double after = copy_once(b->comm, copy);
     mpi_seconds[round] = time_calls(b, mpi, times);
-    copied[round] = bandwidth * our_seconds[round];
+    copied[round] = (before + after) / 2.0 * our_seconds[round];
   }
   if (b->comm->rank != 0) return;
   printf("%s %d %zu %.4f %.4f %.4f\n", kind, b->comm->size, bytes / MIB, 1e3 * median(our_seconds, rounds),

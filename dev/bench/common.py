@@ -87,7 +87,7 @@ class Settings:
     ranks_shape: tuple = (1, 1024)
     ranks_steps: int = 1
     ranks_types: tuple = TYPES
-    collective_rounds: int = 5
+    collective_rounds: int = 9
     collective_mib: tuple = (1, 4, 16, 64, 256)
     collective_ranks: tuple = (2, 4)
     long: Model = D12_LONG

@@ -452,6 +452,34 @@ static void test_memory(void **state) {
   finish_test();
 }
 
+// Shared windows lie where they can be made of huge pages, this rank's and its peers', and leave no name behind.
+static void test_windows(void **state) {
+  const size_t huge_page = (size_t)2 << 20, bytes = (size_t)9 << 20; // no multiple of each other
+  const char *name = *state;
+  char *block = comm->alloc(comm, bytes, ZERO_MEM_OTHER);
+  memset(block, 1, bytes);
+  barrier();
+  int large = 0, named = 0;
+  FILE *maps = fopen("/proc/self/maps", "r");
+  EXPECT(maps != NULL);
+  char line[512];
+  while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+    const char *path = strstr(line, "/zero-");
+    if (path == NULL) continue;
+    char *end;
+    const unsigned long long first = strtoull(line, &end, 16), last = strtoull(end + 1, NULL, 16);
+    named += strstr(path, " (deleted)") == NULL;
+    if (last - first < bytes) continue;
+    large++;
+    EXPECT(first % huge_page == 0 && last % huge_page == 0);
+  }
+  if (maps != NULL) EXPECT(fclose(maps) == 0);
+  EXPECT(named == 0);
+  EXPECT(large == (strcmp(name, "shm") == 0 && comm->size > 1 ? comm->size : 0));
+  comm->free(comm, block);
+  finish_test();
+}
+
 static int setup(void **state) {
   random_state = 42;
   wrong = 0;
@@ -508,6 +536,7 @@ static int run_tests_of(const char *name) {
       cmocka_unit_test_prestate_setup_teardown(test_control, setup, teardown, transport),
       cmocka_unit_test_prestate_setup_teardown(test_barrier, setup, teardown, transport),
       cmocka_unit_test_prestate_setup_teardown(test_memory, setup, teardown, transport),
+      cmocka_unit_test_prestate_setup_teardown(test_windows, setup, teardown, transport),
   };
   snprintf(title, sizeof(title), "comm %s", name);
   return cmocka_run_group_tests_name(title, tests, NULL, NULL);
