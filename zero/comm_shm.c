@@ -52,7 +52,7 @@ typedef struct {
 } Shm;
 
 static Control *control_of(const Shm *shm, int rank) {
-  return (Control *)shm->control_window->base[rank];
+  return (Control *)shm->control_window->part[rank].base;
 }
 
 static void count_read(const Shm *shm, int from, ZeroWire wire, size_t bytes) {
@@ -163,7 +163,7 @@ static void *alloc(ZeroComm *comm, size_t bytes, ZeroMemory category) {
   window->used += room;
   window->allocations++;
   *block = (Block){.window = window, .bytes = bytes, .category = category, .next = shm->blocks};
-  for (int r = 0; r < comm->size; r++) block->base[r] = window->base[r] + offsets[r];
+  for (int r = 0; r < comm->size; r++) block->base[r] = window->part[r].base + offsets[r];
   shm->blocks = block;
   free(offsets);
   zero_ledger_add(category, bytes, 1);

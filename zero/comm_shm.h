@@ -26,14 +26,19 @@ typedef struct {
 void zero_counter_set(ZeroCounter *counter, uint32_t value);
 void zero_counter_wait(ZeroCounter *counter, uint32_t target, ZeroSpin how);
 
+// Where a rank's part of a window is in this process.
+typedef struct {
+  char *base;
+  size_t mapped; // bytes: whole pages
+} ZeroPart;
+
 // A window: on each rank one contiguous part, which all ranks can address.
 typedef struct ZeroWindow {
   size_t bytes, used; // this rank's part; allocations take it from the front
   int allocations;    // those not freed yet; the last one to go takes the window with it
   struct ZeroWindow *next;
   int ranks;
-  size_t *mapped; // (ranks) bytes of each rank's part
-  char *base[];   // (ranks) where each rank's part is in this process
+  ZeroPart part[]; // (ranks)
 } ZeroWindow;
 
 // Collective. Whether the shared-memory file system has room for `bytes` of this rank and what the others

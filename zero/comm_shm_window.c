@@ -78,8 +78,9 @@ static char *map_part(int fd, const char *path, size_t bytes) {
   return part;
 }
 
-// An empty file for `bytes`, its path in `path` (PATH_BYTES).
-static int create_part(size_t bytes, char *path) {
+// An empty file for `bytes`, its path in `path` (PATH_BYTES). Its pages come when it has no name any more: a run that
+// is killed meanwhile leaves none of them behind.
+static int create_file(size_t bytes, char *path) {
   snprintf(path, PATH_BYTES, "%s/zero-%ld-XXXXXX", backing_directory(), (long)getpid());
   const int fd = mkstemp(path);
   if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0) {
@@ -89,73 +90,74 @@ static int create_part(size_t bytes, char *path) {
   return fd;
 }
 
-static void fill(int fd, const char *path, size_t first, size_t bytes) {
-  const int code = posix_fallocate(fd, (off_t)first, (off_t)bytes);
-  if (code == 0) return;
-  (void)unlink(path);
-  zero_fatal("shared memory: no room for %zu bytes in %s: %s; set ZERO_COMM=mpi, or enlarge the file system",
-             first + bytes, path, strerror(code));
-}
-
-// All pages are there before anyone touches them: a write to one for which there is no room would end the process by
-// a signal. Huge ones are only a request: an older kernel makes none of files, and the part serves all the same.
-static void fill_part(int fd, const char *path, char *part, size_t bytes) {
-  if (bytes >= LARGE_BYTES) {
-    for (size_t at = 0; at < bytes; at += HUGE_PAGE) fill(fd, path, at, PAGE); // none is made of nothing
-    (void)madvise(part, bytes, MADV_COLLAPSE);
-  }
-  fill(fd, path, 0, bytes);
-}
-
-static int open_part(const char *path, int owner) {
+static int open_file(const char *path, int owner) {
   const int fd = open(path, O_RDWR | O_CLOEXEC);
   if (fd < 0) {
     zero_fatal(
-        "shared memory: %s of rank %d could not be opened: %s; do the ranks share a file system? Set "
-        "ZERO_COMM=mpi",
+        "shared memory: %s of rank %d of the node could not be opened: %s; do the ranks share a file system? "
+        "Set ZERO_COMM=mpi",
         path, owner, strerror(errno));
   }
   return fd;
 }
 
+static void fill(int fd, size_t first, size_t bytes) {
+  int code;
+  do code = posix_fallocate(fd, (off_t)first, (off_t)bytes);
+  while (code == EINTR); // a signal that is taken note of: nothing was filled
+  if (code == 0) return;
+  zero_fatal("shared memory: no room for %zu bytes in %s: %s; set ZERO_COMM=mpi, or enlarge the file system",
+             first + bytes, backing_directory(), strerror(code));
+}
+
+// This rank's part gets its pages, near its processor, before anyone touches them: a write to one for which there is
+// no room would end the process by a signal. Huge ones are only a request: an older kernel makes none of files, and
+// the part serves all the same.
+static void fill_part(int fd, char *part, size_t bytes) {
+  if (bytes >= LARGE_BYTES) {
+    for (size_t at = 0; at < bytes; at += HUGE_PAGE) fill(fd, at, PAGE); // none is made of nothing
+    (void)madvise(part, bytes, MADV_COLLAPSE);
+  }
+  fill(fd, 0, bytes);
+}
+
+// What a rank tells the others of its part.
+typedef struct {
+  size_t bytes;
+  char path[PATH_BYTES];
+} File;
+
 ZeroWindow *zero_window_create(ZeroComm *comm, size_t bytes) {
   MPI_Comm node = zero_mpi_node(comm);
-  const size_t ranks = (size_t)comm->node_size;
-  ZeroWindow *window = calloc(1, sizeof(*window) + ranks * sizeof(window->base[0]));
-  size_t *sizes = calloc(ranks, sizeof *sizes);
-  char *paths = calloc(ranks, PATH_BYTES);
-  if (window == NULL || sizes == NULL || paths == NULL) {
-    zero_fatal("no memory for a shared window of %d ranks", comm->node_size);
-  }
+  const int ranks = comm->node_size, me = comm->node_rank;
+  ZeroWindow *window = calloc(1, sizeof *window + (size_t)ranks * sizeof window->part[0]);
+  File *files = calloc((size_t)ranks, sizeof *files);
+  int *fd = calloc((size_t)ranks, sizeof *fd);
+  if (window == NULL || files == NULL || fd == NULL) zero_fatal("no memory for a shared window of %d ranks", ranks);
   window->bytes = bytes;
-  window->ranks = comm->node_size;
-  window->mapped = sizes;
+  window->ranks = ranks;
 
-  const size_t me = (size_t)comm->node_rank;
-  char *own = paths + me * PATH_BYTES;
-  sizes[me] = file_bytes(bytes);
-  int fd = create_part(sizes[me], own);
-  window->base[me] = map_part(fd, own, sizes[me]);
-  fill_part(fd, own, window->base[me], sizes[me]); // by its owner, near its processor
-  (void)close(fd);
-  ZERO_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, paths, PATH_BYTES, MPI_CHAR, node));
-  ZERO_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, sizes, sizeof *sizes, MPI_BYTE, node));
-  for (size_t r = 0; r < ranks; r++) {
-    if (r == me) continue;
-    const char *path = paths + r * PATH_BYTES;
-    fd = open_part(path, (int)r);
-    window->base[r] = map_part(fd, path, sizes[r]);
-    (void)close(fd);
+  files[me].bytes = file_bytes(bytes);
+  fd[me] = create_file(files[me].bytes, files[me].path);
+  ZERO_MPI(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, files, sizeof *files, MPI_BYTE, node));
+  for (int r = 0; r < ranks; r++) {
+    if (r != me) fd[r] = open_file(files[r].path, r);
   }
-  ZERO_MPI(MPI_Barrier(node)); // all have mapped it; without a name it goes with the last of them
-  (void)unlink(own);
-  free(paths);
+  ZERO_MPI(MPI_Barrier(node)); // all have opened it; without a name it goes with the last of them
+  if (unlink(files[me].path) != 0) zero_fatal("%s could not be removed: %s", files[me].path, strerror(errno));
+  for (int r = 0; r < ranks; r++) {
+    window->part[r] = (ZeroPart){map_part(fd[r], files[r].path, files[r].bytes), files[r].bytes};
+    if (r == me) fill_part(fd[r], window->part[r].base, files[r].bytes);
+    (void)close(fd[r]);
+  }
+  ZERO_MPI(MPI_Barrier(node)); // nobody touches a part before its pages are there
+  free(files);
+  free(fd);
   return window;
 }
 
 // Peers may still read this rank's part: they have mapped it themselves.
 void zero_window_free(ZeroWindow *window) {
-  for (int r = 0; r < window->ranks; r++) (void)munmap(window->base[r], window->mapped[r]);
-  free(window->mapped);
+  for (int r = 0; r < window->ranks; r++) (void)munmap(window->part[r].base, window->part[r].mapped);
   free(window);
 }

@@ -138,7 +138,8 @@ def exchange(results):
     lines = []
     for name, pairs in groups.items():
         times, of, worst = min(
-            ((theirs.value / ours.value, ours.what.split(", ")[2], ours) for ours, theirs in pairs), key=lambda found: found[0]
+            ((theirs.value / ours.value, ours.what.split(", ")[2], ours) for ours, theirs in pairs),
+            key=lambda found: found[0],
         )
         # What so many times Open MPI's speed would be, of the bound: below 1 it cannot be had by copying.
         asked = worst.more["times_bound"] * times / TIMES_OPEN_MPI

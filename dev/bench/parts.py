@@ -137,22 +137,24 @@ def workload(bench, part, model, shapes, types, accumulation, steps, extra=None)
                 for dtype in types:
                     tokens = batch * length * accumulation
                     flops = model.flops_per_token(length)
-                    before = max(bench.gemm(dtype, bench.threads))
-                    run = bench.train(model, batch, length, accumulation, dtype, steps)
-                    check_parameters(run, model)
-                    after = max(bench.gemm(dtype, bench.threads))
-                    peak = (max(before, run.peak) + after) / 2.0
-                    seconds = statistics.median(run.seconds())
-                    rate.setdefault((dtype, OURS), []).append(tokens / seconds)
-                    peaks.setdefault(dtype, []).append(peak)
-                    share.setdefault(dtype, []).append(100.0 * flops * tokens / seconds / (1e9 * peak))
-                    by_run.setdefault(dtype, []).append(100.0 * statistics.median(run.shares[1:]))
-                    for name in list(settings.names):
-                        found = settings.measure(
+                    ours = []
+                    # Ours before each of PyTorch's settings: the machine is not the same for the minutes of a round.
+                    for name in list(settings.names) or [None]:
+                        before = max(bench.gemm(dtype, bench.threads))
+                        run = bench.train(model, batch, length, accumulation, dtype, steps)
+                        check_parameters(run, model)
+                        after = max(bench.gemm(dtype, bench.threads))
+                        peak = (max(before, run.peak) + after) / 2.0
+                        ours.append(tokens / statistics.median(run.seconds()))
+                        peaks.setdefault(dtype, []).append(peak)
+                        share.setdefault(dtype, []).append(100.0 * flops * ours[-1] / (1e9 * peak))
+                        by_run.setdefault(dtype, []).append(100.0 * statistics.median(run.shares[1:]))
+                        found = name and settings.measure(
                             name, batch=batch, length=length, accumulation=accumulation, dtype=dtype, steps=steps
                         )
                         if found:
                             rate.setdefault((dtype, name), []).append(tokens / statistics.median(found))
+                    rate.setdefault((dtype, OURS), []).append(statistics.fmean(ours))
                 if extra:
                     rate.setdefault(("fp32", extra[0]), []).append(batch * length / statistics.median(extra[1](steps)))
             for dtype in types:
