@@ -15,8 +15,6 @@
 #include "comm_shm.h"
 
 #define MIB ((unsigned long long)1 << 20)
-#define HUGE_PAGE ((size_t)2 << 20)
-#define LARGE_BYTES ((size_t)4 << 20) // from here on a part is made of huge pages
 enum { PAGE = 4096, PATH_BYTES = 512 };
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 // Linux 6.1; headers may be older
@@ -31,7 +29,7 @@ static const char *backing_directory(void) {
 
 // Bytes of the file of a part.
 static size_t file_bytes(size_t bytes) {
-  const size_t page = bytes >= LARGE_BYTES ? HUGE_PAGE : PAGE;
+  const size_t page = bytes >= ZERO_LARGE_BYTES ? ZERO_HUGE_PAGE : PAGE;
   return (bytes + page - 1) / page * page;
 }
 
@@ -49,8 +47,10 @@ static unsigned long long bytes_available(const char *directory) {
 int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
   MPI_Comm node = zero_mpi_node(comm);
   const char *directory = backing_directory();
-  unsigned long long need = file_bytes(bytes), available = bytes_available(directory);
+  unsigned long long need = file_bytes(bytes);
   ZERO_MPI(MPI_Allreduce(MPI_IN_PLACE, &need, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, node));
+  // Only now: a window that was freed before holds its room until the last rank has come here.
+  unsigned long long available = bytes_available(directory);
   ZERO_MPI(MPI_Allreduce(MPI_IN_PLACE, &available, 1, MPI_UNSIGNED_LONG_LONG, MPI_MIN, node));
   if (need <= available) return 1;
   snprintf(why->text, sizeof(why->text),
@@ -62,11 +62,11 @@ int zero_window_fits(ZeroComm *comm, size_t bytes, ZeroReason *why) {
 
 // A rank's part in this process: a large one at a multiple of a huge page.
 static char *map_part(int fd, const char *path, size_t bytes) {
-  const size_t slack = bytes >= LARGE_BYTES ? HUGE_PAGE : 0;
+  const size_t slack = bytes >= ZERO_LARGE_BYTES ? ZERO_HUGE_PAGE : 0;
   char *room = mmap(NULL, bytes + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   char *part = MAP_FAILED;
   if (room != MAP_FAILED) {
-    const size_t skipped = slack > 0 ? (HUGE_PAGE - (uintptr_t)room % HUGE_PAGE) % HUGE_PAGE : 0;
+    const size_t skipped = slack > 0 ? (ZERO_HUGE_PAGE - (uintptr_t)room % ZERO_HUGE_PAGE) % ZERO_HUGE_PAGE : 0;
     part = mmap(room + skipped, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
     if (part != MAP_FAILED && skipped > 0) (void)munmap(room, skipped);
     if (part != MAP_FAILED && slack > skipped) (void)munmap(part + bytes, slack - skipped);
@@ -114,8 +114,8 @@ static void fill(int fd, size_t first, size_t bytes) {
 // no room would end the process by a signal. Huge ones are only a request: an older kernel makes none of files, and
 // the part serves all the same.
 static void fill_part(int fd, char *part, size_t bytes) {
-  if (bytes >= LARGE_BYTES) {
-    for (size_t at = 0; at < bytes; at += HUGE_PAGE) fill(fd, at, PAGE); // none is made of nothing
+  if (bytes >= ZERO_LARGE_BYTES) {
+    for (size_t at = 0; at < bytes; at += ZERO_HUGE_PAGE) fill(fd, at, PAGE); // none is made of nothing
     (void)madvise(part, bytes, MADV_COLLAPSE);
   }
   fill(fd, 0, bytes);

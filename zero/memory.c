@@ -14,8 +14,6 @@
 #include "error.h"
 
 #define ALIGNMENT ((size_t)64)
-#define HUGE_PAGE ((size_t)2 << 20)
-#define LARGE_BYTES ((size_t)4 << 20) // from here on an allocation is mapped by itself and asks for huge pages
 
 static struct {
   size_t now[ZERO_MEM_CATEGORIES];
@@ -93,12 +91,12 @@ const char *zero_ledger_name(ZeroMemory category) {
 // A mapping of its own, the block at a multiple of 2 MiB. Its pages are touched now: the first training step is then
 // as fast as the others, and memory that is not there is missed at the start. Returns NULL when there is none.
 static char *map_large(size_t bytes, Header *header) {
-  size_t mapped = bytes + ALIGNMENT + HUGE_PAGE;
+  size_t mapped = bytes + ALIGNMENT + ZERO_HUGE_PAGE;
   if (mapped < bytes) return NULL;
   char *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return NULL;
   uintptr_t first = (uintptr_t)base + ALIGNMENT;
-  char *block = base + ALIGNMENT + (HUGE_PAGE - first % HUGE_PAGE) % HUGE_PAGE;
+  char *block = base + ALIGNMENT + (ZERO_HUGE_PAGE - first % ZERO_HUGE_PAGE) % ZERO_HUGE_PAGE;
   // Only a request: a kernel without transparent huge pages refuses it, and the memory serves all the same.
   (void)madvise(block, bytes, MADV_HUGEPAGE);
   // Linux before 5.14 does not know this one: there the pages come when they are touched.
@@ -121,7 +119,7 @@ static char *allocate_small(size_t bytes, Header *header) {
 void *zero_malloc(size_t bytes, ZeroMemory category) {
   if (bytes == 0) return NULL;
   Header header = {.bytes = bytes, .category = category};
-  char *block = bytes >= LARGE_BYTES ? map_large(bytes, &header) : allocate_small(bytes, &header);
+  char *block = bytes >= ZERO_LARGE_BYTES ? map_large(bytes, &header) : allocate_small(bytes, &header);
   if (block == NULL) {
     zero_fatal(
         "no memory: %zu bytes for '%s' (which holds %zu) could not be allocated; use a smaller batch or "

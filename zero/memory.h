@@ -9,6 +9,10 @@
 extern "C" {
 #endif
 
+#define ZERO_HUGE_PAGE ((size_t)2 << 20)
+// From here on memory is mapped by itself, at a multiple of a huge page, and asks for such pages.
+#define ZERO_LARGE_BYTES ((size_t)4 << 20)
+
 typedef enum {
   ZERO_MEM_PARAMETERS,     // parameters in the compute type
   ZERO_MEM_GRADIENTS,      // accumulated gradients (and, at stage 1, the full local ones)
