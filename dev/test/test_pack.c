@@ -1,5 +1,5 @@
 // The packed right operand of a product: every element at its place, zeros in the columns that only fill the last
-// block.
+// block. And its transposed left operand.
 #include "../../llmc/cpu/pack.h"
 
 #include "check.h"
@@ -10,29 +10,42 @@ static uint16_t value_at(size_t row, size_t column) {
   return (uint16_t)(row * 251 + column * 3 + 1);
 }
 
-static void check_packed(size_t k, size_t n, int transposed) {
-  uint16_t *b = calloc(k * n, sizeof *b), *packed = malloc(pack_bytes(k, n));
+static void store(void *data, size_t at, uint16_t value, ZeroType type) {
+  if (type == ZERO_BF16) {
+    ((uint16_t *)data)[at] = value;
+  } else {
+    ((float *)data)[at] = value;
+  }
+}
+
+static double load(const void *data, size_t at, ZeroType type) {
+  return type == ZERO_BF16 ? ((const uint16_t *)data)[at] : ((const float *)data)[at];
+}
+
+static void check_packed(size_t k, size_t n, int transposed, ZeroType type) {
+  const size_t count = pack_bytes(k, n, type) / zero_type_size(type);
+  void *b = calloc(k * n, zero_type_size(type)), *packed = malloc(pack_bytes(k, n, type));
   assert_non_null(b);
   assert_non_null(packed);
-  const size_t count = pack_bytes(k, n) / sizeof *packed;
-  for (size_t i = 0; i < count; i++) packed[i] = OTHER;
+  for (size_t i = 0; i < count; i++) store(packed, i, OTHER, type);
   for (size_t row = 0; row < k; row++) {
     for (size_t column = 0; column < n; column++) {
-      b[transposed ? column * k + row : row * n + column] = value_at(row, column);
+      store(b, transposed ? column * k + row : row * n + column, value_at(row, column), type);
     }
   }
-  pack_right(packed, (Matrix){b, transposed}, k, n);
-  // BA16a64b2a: blocks of 64 columns; of two rows the elements of a column side by side.
-  size_t columns = count / k;
+  pack_right(packed, (Matrix){b, transposed}, k, n, type);
+  // BA16a64b: blocks of 64 columns. BA16a64b2a: of two rows the elements of a column side by side.
+  const size_t together = type == ZERO_BF16 ? 2 : 1, columns = count / k;
   assert_int_equal(columns % PACK_COLUMNS, 0);
   for (size_t column = 0; column < columns; column++) {
     for (size_t row = 0; row < k; row++) {
       size_t block = column / PACK_COLUMNS * PACK_COLUMNS * k;
-      size_t at = block + row / 2 * 2 * PACK_COLUMNS + column % PACK_COLUMNS * 2 + row % 2;
-      uint16_t wanted = column < n ? value_at(row, column) : 0;
-      if (packed[at] != wanted) {
-        print_error("k %zu, n %zu, transposed %d: row %zu, column %zu: expected %d, found %d\n", k, n, transposed,
-                    row, column, wanted, packed[at]);
+      size_t at =
+          block + row / together * together * PACK_COLUMNS + column % PACK_COLUMNS * together + row % together;
+      double wanted = column < n ? value_at(row, column) : 0;
+      if (load(packed, at, type) != wanted) {
+        print_error("%s, k %zu, n %zu, transposed %d: row %zu, column %zu: expected %g, found %g\n",
+                    zero_type_name(type), k, n, transposed, row, column, wanted, load(packed, at, type));
         fail();
       }
     }
@@ -45,12 +58,31 @@ static void test_packed(void **state) {
   (void)state;
   const size_t shapes[][2] = {{64, 1}, {64, 64}, {64, 65}, {128, 63}, {192, 200}, {768, 384}};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-    check_packed(shapes[i][0], shapes[i][1], 0);
-    check_packed(shapes[i][0], shapes[i][1], 1);
+    for (int transposed = 0; transposed < 2; transposed++) {
+      check_packed(shapes[i][0], shapes[i][1], transposed, ZERO_F32);
+      check_packed(shapes[i][0], shapes[i][1], transposed, ZERO_BF16);
+    }
+  }
+}
+
+// Whole tiles, a part of one, columns that no tile takes, and a depth that none does.
+static void test_transposed(void **state) {
+  (void)state;
+  const size_t shapes[][2] = {{64, 64}, {128, 80}, {192, 1}, {64, 203}, {65, 32}, {1, 7}};
+  for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    const size_t k = shapes[i][0], m = shapes[i][1];
+    uint16_t *a = malloc(k * m * sizeof *a), *out = malloc(k * m * sizeof *out);
+    assert_non_null(a);
+    assert_non_null(out);
+    for (size_t j = 0; j < k * m; j++) a[j] = value_at(j / m, j % m), out[j] = OTHER;
+    transpose_left(out, a, m, k);
+    for (size_t j = 0; j < k * m; j++) assert_int_equal(out[j], value_at(j % k, j / k));
+    free(a);
+    free(out);
   }
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_packed)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_packed), cmocka_unit_test(test_transposed)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <omp.h>
 
+#include "onednn.h"
+
 AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t NH, int causal,
                                const OpsDropout *dropout) {
   const OpsSequences *s = sequences;
@@ -16,14 +18,16 @@ AttentionShape attention_shape(const OpsSequences *sequences, size_t C, size_t N
                s->longest, s->rows);
   }
   size_t head = C / NH, end = 0; // end: of the sequences so far
-  AttentionShape shape = {.sequences = s,
-                          .C = C,
-                          .NH = NH,
-                          .head = head,
-                          .padded = attention_padded_head(C, NH),
-                          .causal = causal,
-                          .scale = 1.0f / sqrtf((float)head),
-                          .dropout = dropout_plan(dropout)};
+  AttentionShape shape = {
+      .sequences = s,
+      .C = C,
+      .NH = NH,
+      .head = head,
+      .padded = attention_padded_head(C, NH),
+      .causal = causal,
+      .scale = 1.0f / sqrtf((float)head),
+      .on_unit = MATRIX_UNIT && attention_padded_head(C, NH) % UNIT_BLOCK == 0 && onednn_has_matrix_unit(),
+      .dropout = dropout_plan(dropout)};
   if (shape.dropout.threshold > 0 && s->samples == NULL) {
     zero_fatal("attention: dropout needs the sequences' samples, found none: set them in OpsSequences");
   }
@@ -141,10 +145,10 @@ VEC_INLINE void softmax_row(const Workspace *work, size_t padded, size_t row, si
 
 // Adds what a tile of queries gets from one tile of keys.
 VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
-                            size_t first_query, size_t queries, size_t key_tile, const int pairs) {
-  const size_t in_one = pairs ? 2 : 1; // elements in 32 bits
+                            size_t first_query, size_t queries, size_t key_tile, const TileKind kind) {
+  const size_t in_one = tile_in_one(kind);
   size_t padded = shape->padded, first_key = key_tile * TILE, length = h->length, packed = TILE * padded / in_one;
-  size_t rows = round_up(queries, TILE_BLOCK_ROWS), keys = min_size(TILE, length - first_key);
+  size_t rows = round_up(queries, tile_block_rows(kind)), keys = min_size(TILE, length - first_key);
   int diagonal = shape->causal && first_key == first_query;
   const TileProduct scores = {.c = work->scores,
                               .c_stride = TILE,
@@ -155,10 +159,10 @@ VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h,
                               .b_stride = TILE,
                               .rows = rows,
                               .columns = TILE,
-                              .depth = divide_up(shape->head, in_one),
+                              .depth = tile_depth(shape->head, kind),
                               .part = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE};
-  tile_multiply(&scores, pairs);
-  const float factor = attention_score_factor(shape, pairs) * VEC_LOG2_E;
+  tile_multiply(&scores, kind);
+  const float factor = attention_score_factor(shape, kind) * VEC_LOG2_E;
   for (size_t row = 0; row < rows; row++) {
     size_t visible = attention_visible(shape, length, first_key, first_query + row);
     if (visible == TILE) {
@@ -174,7 +178,7 @@ VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h,
       attention_drop(work->scores + row * TILE, factors);
     }
   }
-  if (pairs) {
+  if (kind != TILE_FLOATS) {
     for (size_t row = 0; row < rows; row++) tile_round_row(work->scores + row * TILE, work->scores + row * TILE);
   }
   const TileProduct sums = {.c = work->out,
@@ -186,26 +190,32 @@ VEC_INLINE void attend_tile(const AttentionShape *shape, const AttentionHead *h,
                             .b_stride = padded,
                             .rows = rows,
                             .columns = padded,
-                            .depth = divide_up(keys, in_one),
+                            .depth = tile_depth(keys, kind),
                             .accumulate = 1,
                             .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE};
-  tile_multiply(&sums, pairs);
+  tile_multiply(&sums, kind);
 }
 
 static void attend_tile_of_floats(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
                                   size_t first_query, size_t queries, size_t key_tile) {
-  attend_tile(shape, h, work, first_query, queries, key_tile, 0);
+  attend_tile(shape, h, work, first_query, queries, key_tile, TILE_FLOATS);
 }
 
 static void attend_tile_of_pairs(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
                                  size_t first_query, size_t queries, size_t key_tile) {
-  attend_tile(shape, h, work, first_query, queries, key_tile, 1);
+  attend_tile(shape, h, work, first_query, queries, key_tile, TILE_PAIRED);
+}
+
+static void attend_tile_on_unit(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                size_t first_query, size_t queries, size_t key_tile) {
+  attend_tile(shape, h, work, first_query, queries, key_tile, TILE_ON_UNIT);
 }
 
 // Everything of one head of one sequence.
 VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const AttentionShape *shape,
                              const AttentionHead *h, const Workspace *work, ZeroType type) {
   const int pairs = attention_in_pairs(type);
+  const TileKind kind = attention_kind(shape, type);
   size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
   size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first elements in qkv
   size_t out_at = h->start * C + h->column;
@@ -234,15 +244,21 @@ VEC_INLINE void forward_head(void *out, float *lse, const void *qkv, const Atten
 
     size_t seen = shape->causal ? first + queries : length; // no query of this tile sees a key from here on
     for (size_t key_tile = 0; key_tile * TILE < seen; key_tile++) {
-      if (pairs) {
-        attend_tile_of_pairs(shape, h, work, first, queries, key_tile);
-      } else {
-        attend_tile_of_floats(shape, h, work, first, queries, key_tile);
+      switch (kind) {
+        case TILE_FLOATS:
+          attend_tile_of_floats(shape, h, work, first, queries, key_tile);
+          break;
+        case TILE_PAIRED:
+          attend_tile_of_pairs(shape, h, work, first, queries, key_tile);
+          break;
+        case TILE_ON_UNIT:
+          attend_tile_on_unit(shape, h, work, first, queries, key_tile);
+          break;
       }
     }
     for (size_t row = 0; row < queries; row++) {
       float sum = vec_sum(vec_load(work->sum + row * VEC_WIDTH)), inverse = 1.0f / sum;
-      lse[h->lse + first + row] = work->max[row] * attention_score_factor(shape, pairs) + logf(sum);
+      lse[h->lse + first + row] = work->max[row] * attention_score_factor(shape, kind) + logf(sum);
       for (size_t i = 0; i < head; i += VEC_WIDTH) {
         store_elements(out, out_at + (first + row) * C + i, vec_count(head - i),
                        vec_load(work->out + row * padded + i) * inverse, type);
@@ -260,7 +276,9 @@ void attention_forward(void *out, float *lse, const void *qkv, const OpsSequence
   for (size_t i = 0; i < sequences->count * NH; i++) {
     Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
     AttentionHead head = attention_head(&shape, i / NH, i % NH);
+    if (shape.on_unit) unit_begin();
     FOR_TYPE(type, forward_head, out, lse, qkv, &shape, &head, &work);
+    if (shape.on_unit) unit_end();
   }
   attention_zero_padding(out, C, sequences, type);
 }

@@ -16,6 +16,7 @@ typedef struct {
   size_t padded; // the same rounded up to TILE_COLUMNS: the columns of a packed tile
   int causal;
   float scale; // 1 / sqrt(head)
+  int on_unit; // whether pairs are multiplied on the processor's matrix unit
   DropoutPlan dropout;
 } AttentionShape;
 
@@ -76,15 +77,20 @@ VEC_INLINE void attention_drop(float *row, const float *factors) {
   for (int i = 0; i < TILE; i += VEC_WIDTH) vec_store(row + i, vec_load(row + i) * vec_load(factors + i));
 }
 
-// Whether the products are those of pairs (tile.h). The queries are then packed as they are, and the scores get the
-// factor `scale` in fp32; otherwise the queries have it.
+// What tiles are made of, and multiplied by (tile.h). Of pairs the queries are packed as they are, and the scores get
+// the factor `scale` in fp32; otherwise the queries have it.
 VEC_INLINE int attention_in_pairs(ZeroType type) {
   return TILE_PAIRS && type == ZERO_BF16;
 }
 
+VEC_INLINE TileKind attention_kind(const AttentionShape *shape, ZeroType type) {
+  if (!attention_in_pairs(type)) return TILE_FLOATS;
+  return shape->on_unit ? TILE_ON_UNIT : TILE_PAIRED;
+}
+
 // What a packed product's scores are to be multiplied by.
-VEC_INLINE float attention_score_factor(const AttentionShape *shape, const int pairs) {
-  return pairs ? shape->scale : 1.0f;
+VEC_INLINE float attention_score_factor(const AttentionShape *shape, const TileKind kind) {
+  return kind != TILE_FLOATS ? shape->scale : 1.0f;
 }
 
 // Whether heads are worth sharing among threads.

@@ -5,13 +5,14 @@
 //   dV += P^T dO,  dK += dS^T Q,  dQ += dS K.
 // With dropout's factors F, drawn anew, dV has F P in place of P and dP = F (dO V^T); D stays what it is, as O holds
 // F. Q is packed times the scale, which gives K^T's scores and dK their factor; dQ gets it at the end. In pairs Q is
-// as it is: scores and dK get the factor in fp32; P and dS are rounded before they are multiplied.
+// as it is: scores and dK get the factor in fp32; P and dS are rounded before they are multiplied. The matrix unit
+// has no transposed left operand: on it dV^T += dO^T P and dK^T += Q^T dS.
 #include <omp.h>
 
 #include "attention.h"
 
 // One thread's memory. Of pairs what is packed is half as large; queries and douts have pairs of columns in their
-// first half and pairs of rows in the other one.
+// first half and pairs of rows in the other one, for the unit transposed.
 typedef struct {
   float *queries;  // (tiles, TILE, padded), times scale unless in pairs
   float *douts;    // (tiles, TILE, padded)
@@ -20,8 +21,8 @@ typedef struct {
   float *keys_t;   // (padded, TILE)
   float *values_t; // (padded, TILE)
   float *keys;     // (TILE, padded)
-  float *dkeys;    // (TILE, padded)
-  float *dvalues;  // (TILE, padded)
+  float *dkeys;    // (TILE, padded), on the unit (padded, TILE)
+  float *dvalues;  // (TILE, padded), likewise
   float *weights;  // (TILE, TILE): scores, then P
   float *dweights; // (TILE, TILE): dP, then dS
   float *rounded;  // (TILE, TILE / 2): dS in pairs of columns
@@ -83,27 +84,26 @@ VEC_INLINE void visible_row(float *scores, float *dscores, float factor, float s
 
 // left (TILE, padded) times the transpose of a tile that is packed transposed.
 VEC_INLINE void score_tile(float *scores, const float *left, const float *right, const AttentionShape *shape,
-                           size_t rows, TilePart part, const int pairs) {
-  const size_t in_one = pairs ? 2 : 1; // elements in 32 bits
+                           size_t rows, TilePart part, const TileKind kind) {
   const TileProduct product = {.c = scores,
                                .c_stride = TILE,
                                .a = left,
-                               .a_row = shape->padded / in_one,
+                               .a_row = shape->padded / tile_in_one(kind),
                                .a_depth = 1,
                                .b = right,
                                .b_stride = TILE,
                                .rows = rows,
                                .columns = TILE,
-                               .depth = divide_up(shape->head, in_one),
+                               .depth = tile_depth(shape->head, kind),
                                .part = part};
-  tile_multiply(&product, pairs);
+  tile_multiply(&product, kind);
 }
 
 // sum (TILE, padded) += weights^T * right, over `depth` rows of queries. Pairs of rows of weights lie where the first
 // one of both was.
 VEC_INLINE void add_transposed(float *sum, const float *weights, const float *right, size_t padded, size_t rows,
-                               size_t depth, TilePart part, const int pairs) {
-  const size_t in_one = pairs ? 2 : 1;
+                               size_t depth, TilePart part, const TileKind kind) {
+  const size_t in_one = tile_in_one(kind);
   const TileProduct product = {.c = sum,
                                .c_stride = padded,
                                .a = weights,
@@ -113,10 +113,28 @@ VEC_INLINE void add_transposed(float *sum, const float *weights, const float *ri
                                .b_stride = padded,
                                .rows = rows,
                                .columns = padded,
-                               .depth = divide_up(depth, in_one),
+                               .depth = tile_depth(depth, kind),
                                .accumulate = 1,
                                .part = part};
-  tile_multiply(&product, pairs);
+  tile_multiply(&product, kind);
+}
+
+// The same on the unit: sum^T (padded, TILE) += right^T * weights, with right packed transposed.
+static void add_on_unit(float *sum, const float *weights, const float *right, size_t padded, size_t depth,
+                        TilePart part) {
+  const TileProduct product = {.c = sum,
+                               .c_stride = TILE,
+                               .a = right,
+                               .a_row = TILE / 2,
+                               .a_depth = 1,
+                               .b = weights,
+                               .b_stride = 2 * TILE,
+                               .rows = padded,
+                               .columns = TILE,
+                               .depth = tile_depth(depth, TILE_ON_UNIT),
+                               .accumulate = 1,
+                               .part = part};
+  tile_multiply(&product, TILE_ON_UNIT);
 }
 
 // P and dS of so many queries in pairs of rows, each where the first row of both was; dS also in pairs of columns.
@@ -133,19 +151,19 @@ static void round_weights(const Workspace *work, size_t queries) {
 
 // The gradients that one tile of queries and one tile of keys give each other.
 VEC_INLINE void backward_tile(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
-                              const float *lse, size_t first_query, size_t first_key, const int pairs) {
-  const size_t in_one = pairs ? 2 : 1;
+                              const float *lse, size_t first_query, size_t first_key, const TileKind kind) {
+  const size_t in_one = tile_in_one(kind);
   size_t padded = shape->padded, at = first_query * padded, length = h->length;
   // Pairs of rows follow those of columns, tile by tile.
-  size_t columns_at = at, rows_at = pairs ? at + TILE * padded / 2 : at;
+  size_t columns_at = at, rows_at = kind != TILE_FLOATS ? at + TILE * padded / 2 : at;
   size_t queries = min_size(TILE, length - first_query), keys = min_size(TILE, length - first_key);
-  size_t query_rows = round_up(queries, TILE_BLOCK_ROWS), key_rows = round_up(keys, TILE_BLOCK_ROWS);
+  size_t query_rows = round_up(queries, tile_block_rows(kind)), key_rows = round_up(keys, TILE_BLOCK_ROWS);
   int diagonal = shape->causal && first_key == first_query;
   TilePart result = diagonal ? TILE_RESULT_LOWER : TILE_WHOLE;
   TilePart transposed = diagonal ? TILE_LEFT_UPPER : TILE_WHOLE;
-  score_tile(work->weights, work->queries + columns_at, work->keys_t, shape, query_rows, result, pairs);
-  score_tile(work->dweights, work->douts + columns_at, work->values_t, shape, query_rows, result, pairs);
-  const float factor = attention_score_factor(shape, pairs) * VEC_LOG2_E;
+  score_tile(work->weights, work->queries + columns_at, work->keys_t, shape, query_rows, result, kind);
+  score_tile(work->dweights, work->douts + columns_at, work->values_t, shape, query_rows, result, kind);
+  const float factor = attention_score_factor(shape, kind) * VEC_LOG2_E;
   for (size_t row = 0; row < queries; row++) {
     float *scores = work->weights + row * TILE, *dscores = work->dweights + row * TILE;
     float shift = lse[first_query + row] * VEC_LOG2_E, delta = work->delta[first_query + row];
@@ -160,32 +178,44 @@ VEC_INLINE void backward_tile(const AttentionShape *shape, const AttentionHead *
       visible_row(scores, dscores, factor, shift, delta, visible);
     }
   }
-  if (pairs) round_weights(work, queries);
-  add_transposed(work->dvalues, work->weights, work->douts + rows_at, padded, key_rows, queries, transposed, pairs);
-  add_transposed(work->dkeys, work->dweights, work->queries + rows_at, padded, key_rows, queries, transposed, pairs);
+  if (kind != TILE_FLOATS) round_weights(work, queries);
+  if (kind ==
+      TILE_ON_UNIT) { // whole blocks of queries: those that are not there are packed as zeros and weigh nothing
+    const TilePart lower = diagonal ? TILE_RIGHT_LOWER : TILE_WHOLE;
+    add_on_unit(work->dvalues, work->weights, work->douts + rows_at, padded, queries, lower);
+    add_on_unit(work->dkeys, work->dweights, work->queries + rows_at, padded, queries, lower);
+  } else {
+    add_transposed(work->dvalues, work->weights, work->douts + rows_at, padded, key_rows, queries, transposed, kind);
+    add_transposed(work->dkeys, work->dweights, work->queries + rows_at, padded, key_rows, queries, transposed, kind);
+  }
   const TileProduct dqueries = {.c = work->dqueries + at,
                                 .c_stride = padded,
-                                .a = pairs ? work->rounded : work->dweights,
+                                .a = kind != TILE_FLOATS ? work->rounded : work->dweights,
                                 .a_row = TILE / in_one,
                                 .a_depth = 1,
                                 .b = work->keys,
                                 .b_stride = padded,
                                 .rows = query_rows,
                                 .columns = padded,
-                                .depth = divide_up(keys, in_one),
+                                .depth = tile_depth(keys, kind),
                                 .accumulate = 1,
                                 .part = diagonal ? TILE_LEFT_LOWER : TILE_WHOLE};
-  tile_multiply(&dqueries, pairs);
+  tile_multiply(&dqueries, kind);
 }
 
 static void backward_tile_of_floats(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
                                     const float *lse, size_t first_query, size_t first_key) {
-  backward_tile(shape, h, work, lse, first_query, first_key, 0);
+  backward_tile(shape, h, work, lse, first_query, first_key, TILE_FLOATS);
 }
 
 static void backward_tile_of_pairs(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
                                    const float *lse, size_t first_query, size_t first_key) {
-  backward_tile(shape, h, work, lse, first_query, first_key, 1);
+  backward_tile(shape, h, work, lse, first_query, first_key, TILE_PAIRED);
+}
+
+static void backward_tile_on_unit(const AttentionShape *shape, const AttentionHead *h, const Workspace *work,
+                                  const float *lse, size_t first_query, size_t first_key) {
+  backward_tile(shape, h, work, lse, first_query, first_key, TILE_ON_UNIT);
 }
 
 // dqkv[at..] = factor * tile, `rows` rows.
@@ -209,6 +239,7 @@ typedef struct {
 VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, const AttentionHead *h,
                               const Workspace *work, ZeroType type) {
   const int pairs = attention_in_pairs(type);
+  const TileKind kind = attention_kind(shape, type);
   size_t C = shape->C, head = shape->head, padded = shape->padded, length = h->length, stride = 3 * C;
   size_t q_at = h->start * stride + h->column, k_at = q_at + C, v_at = q_at + 2 * C; // first in qkv
   size_t out_at = h->start * C + h->column;
@@ -220,9 +251,14 @@ VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, con
     if (pairs) {
       size_t by_rows = at + TILE * padded / 2;
       tile_pack_pairs(work->queries + at, padded, x->qkv, q, stride, rows, head);
-      tile_pack_row_pairs(work->queries + by_rows, padded, x->qkv, q, stride, rows, head);
       tile_pack_pairs(work->douts + at, padded, x->dout, o, C, rows, head);
-      tile_pack_row_pairs(work->douts + by_rows, padded, x->dout, o, C, rows, head);
+      if (kind == TILE_ON_UNIT) {
+        tile_pack_row_pairs_transposed(work->queries + by_rows, TILE / 2, padded, x->qkv, q, stride, rows, head);
+        tile_pack_row_pairs_transposed(work->douts + by_rows, TILE / 2, padded, x->dout, o, C, rows, head);
+      } else {
+        tile_pack_row_pairs(work->queries + by_rows, padded, x->qkv, q, stride, rows, head);
+        tile_pack_row_pairs(work->douts + by_rows, padded, x->dout, o, C, rows, head);
+      }
     } else {
       tile_pack(work->queries + at, padded, x->qkv, q, stride, rows, head, shape->scale, type);
       tile_pack(work->douts + at, padded, x->dout, o, C, rows, head, 1, type);
@@ -252,14 +288,27 @@ VEC_INLINE void backward_head(const Tensors *x, const AttentionShape *shape, con
     memset(work->dkeys, 0, TILE * padded * sizeof(float));
     memset(work->dvalues, 0, TILE * padded * sizeof(float));
     for (size_t query = shape->causal ? first : 0; query < length; query += TILE) {
-      if (pairs) {
-        backward_tile_of_pairs(shape, h, work, lse, query, first);
-      } else {
-        backward_tile_of_floats(shape, h, work, lse, query, first);
+      switch (kind) {
+        case TILE_FLOATS:
+          backward_tile_of_floats(shape, h, work, lse, query, first);
+          break;
+        case TILE_PAIRED:
+          backward_tile_of_pairs(shape, h, work, lse, query, first);
+          break;
+        case TILE_ON_UNIT:
+          backward_tile_on_unit(shape, h, work, lse, query, first);
+          break;
       }
     }
-    store_tile(x->dqkv, k, shape, work->dkeys, keys, pairs ? shape->scale : 1, type);
-    store_tile(x->dqkv, v, shape, work->dvalues, keys, 1, type);
+    const float *dkeys = work->dkeys, *dvalues = work->dvalues;
+    if (kind == TILE_ON_UNIT) { // what the tile's products read is not needed any more
+      tile_transpose(work->keys_t, dkeys, padded);
+      tile_transpose(work->values_t, dvalues, padded);
+      dkeys = work->keys_t;
+      dvalues = work->values_t;
+    }
+    store_tile(x->dqkv, k, shape, dkeys, keys, pairs ? shape->scale : 1, type);
+    store_tile(x->dqkv, v, shape, dvalues, keys, 1, type);
   }
   store_tile(x->dqkv, q_at, shape, work->dqueries, length, shape->scale, type);
 }
@@ -275,7 +324,9 @@ void attention_backward(void *dqkv, const void *dout, const void *out, const flo
   for (size_t i = 0; i < sequences->count * NH; i++) {
     Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
     AttentionHead head = attention_head(&shape, i / NH, i % NH);
+    if (shape.on_unit) unit_begin();
     FOR_TYPE(type, backward_head, &tensors, &shape, &head, &work);
+    if (shape.on_unit) unit_end();
   }
   attention_zero_padding(dqkv, 3 * C, sequences, type);
 }

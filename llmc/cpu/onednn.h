@@ -33,6 +33,10 @@ typedef struct {
 // Whether the processor multiplies bf16 itself (AVX512_BF16), faster than fp32; ONEDNN_MAX_CPU_ISA can forbid it.
 int onednn_has_bf16(void);
 
+// Whether the processor has a matrix unit for bf16 (Intel AMX), and the kernel lets the process use it, which oneDNN
+// asks it for; ONEDNN_MAX_CPU_ISA can forbid it.
+int onednn_has_matrix_unit(void);
+
 // fp32 with fp32, or with onednn_has_bf16 bf16 with bf16 or fp32 as its out_type. Not to be called inside a parallel
 // region. A shape that oneDNN refuses ends the program.
 void onednn_matmul(const Matmul *matmul);

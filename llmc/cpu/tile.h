@@ -3,11 +3,13 @@
 // A tile has TILE rows; its columns are padded with zeros to a multiple of TILE_COLUMNS. Elements are fp32: the pack
 // functions convert, transpose and pad on the way in. Or they are pairs, where the processor multiplies bf16: two
 // neighbours along the depth of a product in one 32-bit element, the first one in the low half, which VDPBF16PS
-// multiplies and adds in fp32 at twice the rate. Tiles of pairs lie in memory for floats, and are half as large.
+// multiplies and adds in fp32 at twice the rate, and a matrix unit (matrix_unit.h) faster still. Tiles of pairs lie
+// in memory for floats, and are half as large.
 #ifndef LLMC_CPU_TILE_H
 #define LLMC_CPU_TILE_H
 
 #include "element.h"
+#include "matrix_unit.h"
 #include "parallel.h"
 
 enum {
@@ -23,8 +25,31 @@ typedef enum {
   TILE_WHOLE,
   TILE_RESULT_LOWER, // only c(i, j) with j <= i is needed; the rest is undefined
   TILE_LEFT_LOWER,   // a(i, k) is 0 for k > i
-  TILE_LEFT_UPPER    // a(i, k) is 0 for k < i
+  TILE_LEFT_UPPER,   // a(i, k) is 0 for k < i; with vectors alone
+  TILE_RIGHT_LOWER   // b(k, j) is 0 for k < j; on the unit alone
 } TilePart;
+
+// What the elements of packed tiles are and what multiplies them. A constant where a kernel is inlined.
+typedef enum {
+  TILE_FLOATS,
+  TILE_PAIRED, // pairs, multiplied with vectors
+  TILE_ON_UNIT // pairs, multiplied on the matrix unit; rows, columns and depth in multiples of UNIT_BLOCK
+} TileKind;
+
+// Elements in 32 bits.
+VEC_INLINE size_t tile_in_one(TileKind kind) {
+  return kind == TILE_FLOATS ? 1 : 2;
+}
+
+// What a product's rows are to be a multiple of.
+VEC_INLINE size_t tile_block_rows(TileKind kind) {
+  return kind == TILE_ON_UNIT ? (size_t)UNIT_BLOCK : (size_t)TILE_BLOCK_ROWS;
+}
+
+// The depth of a product over so many elements, as TileProduct counts it.
+VEC_INLINE size_t tile_depth(size_t elements, TileKind kind) {
+  return kind == TILE_ON_UNIT ? round_up(elements, UNIT_DEPTH) / 2 : divide_up(elements, tile_in_one(kind));
+}
 
 // Pairs are worth their packing with an instruction for them, and on its machines alone.
 #if defined(__AVX512BF16__)
@@ -56,7 +81,7 @@ VEC_INLINE Vec tile_pair(Vec even, Vec odd) {
 }
 
 // c (rows, columns) = a * b, or += with accumulate. a(i, k) is a[i * a_row + k * a_depth]; b is (depth, columns).
-// rows is a multiple of TILE_BLOCK_ROWS, columns of TILE_COLUMNS. Of pairs k counts pairs.
+// rows is a multiple of TILE_BLOCK_ROWS, columns of TILE_COLUMNS. Of pairs k counts pairs. On the unit a_depth is 1.
 typedef struct {
   float *c;
   size_t c_stride;
@@ -101,7 +126,26 @@ VEC_INLINE void tile_block(const TileProduct *p, size_t row, size_t column, size
   }
 }
 
-VEC_INLINE void tile_multiply(const TileProduct *p, const int pairs) {
+// On the unit: blocks of the result, the triangle's border going with their sides.
+static inline void tile_multiply_on_unit(const TileProduct *p) {
+  const size_t pairs = UNIT_BLOCK / 2; // that as many rows of a triangle stand for
+  for (size_t row = 0; row < p->rows; row += UNIT_BLOCK) {
+    const size_t end = p->part == TILE_LEFT_LOWER ? min_size(p->depth, (row / UNIT_BLOCK + 1) * pairs) : p->depth;
+    const size_t columns = p->part == TILE_RESULT_LOWER ? min_size(p->columns, row + UNIT_BLOCK) : p->columns;
+    for (size_t column = 0; column < columns; column += UNIT_BLOCK) {
+      const size_t first = p->part == TILE_RIGHT_LOWER ? min_size(column / UNIT_BLOCK * pairs, end) : 0;
+      unit_block(p->c + row * p->c_stride + column, p->c_stride, p->a + row * p->a_row, p->a_row, p->b + column,
+                 p->b_stride, first, end, p->accumulate);
+    }
+  }
+}
+
+VEC_INLINE void tile_multiply(const TileProduct *p, const TileKind kind) {
+  if (kind == TILE_ON_UNIT) {
+    tile_multiply_on_unit(p);
+    return;
+  }
+  const int pairs = kind == TILE_PAIRED;
   const size_t step = pairs ? 2 : 1; // rows of a triangle that one k stands for; a block's are a multiple of both
   for (size_t row = 0; row < p->rows; row += TILE_BLOCK_ROWS) {
     size_t next = row + TILE_BLOCK_ROWS, column = 0;
@@ -188,17 +232,52 @@ VEC_INLINE void tile_pack_pairs_transposed(float *dst, size_t padded, const void
   }
 }
 
+// Of `row` and the one below it n elements from `column` on, side by side.
+VEC_INLINE Vec tile_load_row_pairs(const void *src, size_t at, size_t stride, size_t row, size_t rows, size_t column,
+                                   size_t n) {
+  const uint16_t *from = (const uint16_t *)src;
+  const size_t here = at + row * stride + column;
+  VecBits pairs = {0};
+  if (row < rows) pairs = vec_widen(vec_half_load_n(from + here, n));
+  if (row + 1 < rows) pairs |= vec_widen(vec_half_load_n(from + here + stride, n)) << 16;
+  return (Vec)pairs;
+}
+
 // dst (TILE / 2, padded): pairs of rows.
 VEC_INLINE void tile_pack_row_pairs(float *dst, size_t padded, const void *src, size_t at, size_t stride, size_t rows,
                                     size_t columns) {
   for (size_t row = 0; row < TILE; row += 2) {
     for (size_t column = 0; column < padded; column += VEC_WIDTH) {
-      size_t n = column < columns ? vec_count(columns - column) : 0, here = at + row * stride + column;
-      const uint16_t *from = (const uint16_t *)src;
-      VecBits pairs = {0};
-      if (row < rows) pairs = vec_widen(vec_half_load_n(from + here, n));
-      if (row + 1 < rows) pairs |= vec_widen(vec_half_load_n(from + here + stride, n)) << 16;
-      vec_store(dst + row / 2 * padded + column, (Vec)pairs);
+      size_t n = column < columns ? vec_count(columns - column) : 0;
+      vec_store(dst + row / 2 * padded + column, tile_load_row_pairs(src, at, stride, row, rows, column, n));
+    }
+  }
+}
+
+// TILE / 2 of each of dst's `padded` rows, dst_stride apart: the same, transposed.
+VEC_INLINE void tile_pack_row_pairs_transposed(float *dst, size_t dst_stride, size_t padded, const void *src,
+                                               size_t at, size_t stride, size_t rows, size_t columns) {
+  for (size_t column = 0; column < padded; column += VEC_WIDTH) {
+    size_t n = column < columns ? vec_count(columns - column) : 0;
+    for (size_t pair = 0; pair < TILE / 2; pair += VEC_WIDTH) {
+      Vec block[VEC_WIDTH];
+      for (size_t i = 0; i < VEC_WIDTH; i++) {
+        block[i] = tile_load_row_pairs(src, at, stride, 2 * (pair + i), rows, column, n);
+      }
+      vec_transpose(block);
+      for (size_t i = 0; i < VEC_WIDTH; i++) vec_store(dst + (column + i) * dst_stride + pair, block[i]);
+    }
+  }
+}
+
+// dst (TILE, padded) = the transpose of src (padded, TILE).
+VEC_INLINE void tile_transpose(float *dst, const float *src, size_t padded) {
+  for (size_t row = 0; row < TILE; row += VEC_WIDTH) {
+    for (size_t column = 0; column < padded; column += VEC_WIDTH) {
+      Vec block[VEC_WIDTH];
+      for (size_t i = 0; i < VEC_WIDTH; i++) block[i] = vec_load(src + (column + i) * TILE + row);
+      vec_transpose(block);
+      for (size_t i = 0; i < VEC_WIDTH; i++) vec_store(dst + (row + i) * padded + column, block[i]);
     }
   }
 }
