@@ -58,8 +58,8 @@ static const size_t PACK_MOST_BYTES = (size_t)64 << 20;
 enum { PACK_FEWEST_ROWS_CLASHING = 128, CLASHING_BYTES = 2048 };
 
 enum {
-  PIECE_ROWS = 64,     // of a piece
-  SCRATCH_ALIGN = 4096 // bytes; what oneDNN asks for at most
+  PIECE_ROWS = 64,
+  SCRATCH_ALIGN = 4096 // bytes: two lanes share no page
 };
 
 // Held from call to call.
