@@ -271,14 +271,15 @@ void attention_forward(void *out, float *lse, const void *qkv, const OpsSequence
                        int causal, const OpsDropout *dropout, ZeroType type, void *scratch, ZeroStream stream) {
   (void)stream;
   AttentionShape shape = attention_shape(sequences, C, NH, causal, dropout);
+  const int on_unit = attention_kind(&shape, type) == TILE_ON_UNIT;
   size_t longest = sequences->longest, floats = workspace_floats(longest, shape.padded);
 #pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
   for (size_t i = 0; i < sequences->count * NH; i++) {
     Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
     AttentionHead head = attention_head(&shape, i / NH, i % NH);
-    if (shape.on_unit) unit_begin();
+    if (on_unit) unit_begin();
     FOR_TYPE(type, forward_head, out, lse, qkv, &shape, &head, &work);
-    if (shape.on_unit) unit_end();
+    if (on_unit) unit_end();
   }
   attention_zero_padding(out, C, sequences, type);
 }

@@ -179,8 +179,8 @@ VEC_INLINE void backward_tile(const AttentionShape *shape, const AttentionHead *
     }
   }
   if (kind != TILE_FLOATS) round_weights(work, queries);
-  if (kind ==
-      TILE_ON_UNIT) { // whole blocks of queries: those that are not there are packed as zeros and weigh nothing
+  if (kind == TILE_ON_UNIT) {
+    // Whole blocks of queries: those that are not there are packed as zeros and weigh nothing.
     const TilePart lower = diagonal ? TILE_RIGHT_LOWER : TILE_WHOLE;
     add_on_unit(work->dvalues, work->weights, work->douts + rows_at, padded, queries, lower);
     add_on_unit(work->dkeys, work->dweights, work->queries + rows_at, padded, queries, lower);
@@ -318,15 +318,16 @@ void attention_backward(void *dqkv, const void *dout, const void *out, const flo
                         ZeroType type, void *scratch, ZeroStream stream) {
   (void)stream;
   AttentionShape shape = attention_shape(sequences, C, NH, causal, dropout);
+  const int on_unit = attention_kind(&shape, type) == TILE_ON_UNIT;
   Tensors tensors = {dqkv, dout, out, qkv, lse};
   size_t longest = sequences->longest, floats = workspace_floats(longest, shape.padded);
 #pragma omp parallel for schedule(dynamic) if (attention_worth_threads(&shape))
   for (size_t i = 0; i < sequences->count * NH; i++) {
     Workspace work = workspace_at((float *)scratch + (size_t)omp_get_thread_num() * floats, longest, shape.padded);
     AttentionHead head = attention_head(&shape, i / NH, i % NH);
-    if (shape.on_unit) unit_begin();
+    if (on_unit) unit_begin();
     FOR_TYPE(type, backward_head, &tensors, &shape, &head, &work);
-    if (shape.on_unit) unit_end();
+    if (on_unit) unit_end();
   }
   attention_zero_padding(dqkv, 3 * C, sequences, type);
 }

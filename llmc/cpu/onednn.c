@@ -16,6 +16,7 @@
 #include "../plan_places.h"
 #include "onednn_create.h"
 #include "pack.h"
+#include "parallel.h"
 
 // What makes two multiplications use the same primitive. All members have one size: no padding to compare.
 // oneDNN plans for the number of threads at creation, hence `threads`. Of a piece m counts its own rows, `rows` those
@@ -316,7 +317,7 @@ static void multiply_in_pieces(const Matmul *product, size_t rows) {
   // One copy serves both; which of them takes it is the plan's choice.
   const void *b = right_operand(&matmul, entry->packs ? entry : last);
   const size_t most = entry->scratch_bytes > last->scratch_bytes ? entry->scratch_bytes : last->scratch_bytes;
-  const size_t scratch_bytes = (most + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+  const size_t scratch_bytes = round_up(most, SCRATCH_ALIGN);
   char *scratch = hold(&cache.scratch, scratch_bytes * entry->num_lanes);
 #pragma omp parallel for schedule(static) if (matmul.m > rows)
   for (size_t row = 0; row < matmul.m; row += rows) {
