@@ -82,9 +82,6 @@ struct ZeroDevice {
   // host.
   ZeroStream stream;
   int host_memory; // 1: the device's memory is the host's, so that the host and the transports may read and write it
-  // Copies of so many bytes and more go past the host's caches: what these hold is worth more. 0 where it is not
-  // asked.
-  size_t copies_past_caches;
 
   // Called with `waiting_for` again and again while the host waits for queued work: a transport whose work is part of
   // it looks after its peers there. NULL: the host waits undisturbed.

@@ -1,7 +1,6 @@
 // The CPU as a device: memory from the ledger, and the engine's kernels with OpenMP over fixed pieces.
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -16,11 +15,9 @@
 enum { ADD_TILE = 2048, THREADED_TILES = 8 };
 // Bytes that a cache takes at once; how far ahead it is told of them, in a copy and in a sum of several pieces.
 enum { LINE = 64, AHEAD = 16 * LINE, AHEAD_OF_SUMS = 32 * LINE };
-// Copies go past the caches from the larger of these on: so many bytes, a share of the last cache, of which what is
-// read, what is written and what the other ranks move want their parts as well. Sums, of which AdamW is the next
-// reader, leave the caches to the pieces from much less on.
-#define COPIES_PAST_CACHES ((size_t)4 << 20)
-enum { PAST_SHARE_OF_LAST_CACHE = 8 };
+// Copies from here on are of more than the second-level cache holds and are not read again soon. Sums, of which AdamW
+// is the next reader, leave the caches to the pieces from half of it on.
+#define PAST_CACHES ((size_t)4 << 20)
 #define SUMS_PAST_CACHES ((size_t)512 << 10)
 #define CACHED_SUMS ((size_t)64 << 10) // elements of sums that stay in a core's cache while pieces are added
 enum { PIECE_ELEMENTS = 1024 };        // a piece lies in one chunk
@@ -80,7 +77,7 @@ static void copy_past_caches(char *dst, const char *src, size_t bytes) {
   const size_t head = (LINE - (uintptr_t)dst % LINE) % LINE, end = head + (bytes - head) / LINE * LINE;
   memcpy(dst, src, head);
   for (size_t at = head; at < end; at += LINE) {
-    __builtin_prefetch(src + at + AHEAD, 0, 0);
+    __builtin_prefetch(src + at + AHEAD, 0, 2); // past the second-level cache: half as fast on some
     store_past_caches(dst + at, src + at);
   }
   finish_past_caches();
@@ -88,21 +85,12 @@ static void copy_past_caches(char *dst, const char *src, size_t bytes) {
 }
 
 static void cpu_copy(ZeroDevice *device, void *dst, const void *src, size_t bytes) {
-  if (bytes < device->copies_past_caches) {
+  (void)device;
+  if (bytes < PAST_CACHES) {
     memcpy(dst, src, bytes);
   } else {
     copy_past_caches(dst, src, bytes);
   }
-}
-
-// Where the system does not say how large the last cache is: as if it were small.
-static size_t copies_past_caches(void) {
-  long last_cache = 0;
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  last_cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-  const size_t share = last_cache > 0 ? (size_t)last_cache / PAST_SHARE_OF_LAST_CACHE : 0;
-  return share > COPIES_PAST_CACHES ? share : COPIES_PAST_CACHES;
 }
 
 // The queue is empty whenever a call has returned.
@@ -360,7 +348,6 @@ ZeroDevice *zero_device_cpu(void) {
   *device = (ZeroDevice){.name = "cpu",
                          .stream = NULL,
                          .host_memory = 1,
-                         .copies_past_caches = copies_past_caches(),
                          .alloc = cpu_alloc,
                          .free = cpu_free,
                          .alloc_host = cpu_alloc,
