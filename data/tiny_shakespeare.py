@@ -27,7 +27,7 @@ def count(path):
 def read(path, batch, file):
     """Sections of the text, each with the blank line after it, but the last."""
     try:
-        with open(path, encoding="utf-8") as text:
+        with open(path, encoding="utf-8-sig") as text:  # some editors begin a text with a mark
             sections = text.read().split("\n\n")
     except OSError as problem:
         raise UserError(f"--input: {path}: {problem.strerror}; give a readable text file") from None

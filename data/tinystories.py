@@ -38,7 +38,7 @@ def count(path):
 def read(path, batch, file):
     """The stories of a JSON file, in a random order that depends on the file's number in its split."""
     try:
-        with open(path, encoding="utf-8") as text:
+        with open(path, encoding="utf-8-sig") as text:  # some editors begin a text with a mark
             stories = [entry["story"].strip() for entry in json.load(text)]
     except OSError as problem:
         raise UserError(f"--input: {path}: {problem.strerror}; give readable files") from None

@@ -83,7 +83,7 @@ static void start(Trainer *t) {
   if (!trainer_main_rank(t)) return;
   if (s->steps > 0) {
     printf("matrix multiply peak: %.1f GFLOP/s, all ranks%s\n", t->peak_flops * 1e-9,
-           s->core_share < 1.0 ? ", which take turns on the cores" : "");
+           s->core_share < 1.0 ? ", whose threads take turns on the cores" : "");
   }
   open_log(t);
   fflush(stdout);

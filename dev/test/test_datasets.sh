@@ -197,6 +197,9 @@ another_source() { # what is there is not taken for another file, of the same si
     is "requests" "$(cat hub/requests.log)" "/other.txt - 200" || return 1
   "$python" "$data/tiny_shakespeare.py" --input hub/other.txt --output upper --workers 1 > log && same upper another ||
     return 1
+  { printf '\xef\xbb\xbf' && cat hub/other.txt; } > hub/marked.txt # a byte-order mark is no part of the text
+  "$python" "$data/tiny_shakespeare.py" --input hub/marked.txt --output marked --workers 1 > log && same upper marked ||
+    return 1
   cp -r whole begun
   fails 1 "this folder was begun with other files: ('tiny_shakespeare.txt', " shakespeare begun "${other[@]}" &&
     same whole begun
