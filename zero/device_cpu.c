@@ -144,25 +144,29 @@ static void narrow(void *dst, ZeroType type, const float *restrict values, size_
   }
 }
 
-// One tile: acc = piece or acc += piece. fp32 into fp32, the common case, needs no memory on the side.
+// One tile: acc = piece or acc += piece. What is fp32 is added where it lies, half types are widened on the side.
 static void add_tile(void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t n, int overwrite) {
   if (acc_type == type && overwrite) {
     memcpy(acc, piece, n * zero_type_size(type));
     return;
   }
-  if (acc_type == ZERO_F32 && type == ZERO_F32) {
-    float *sum = acc;
-    const float *values = piece;
-    for (size_t i = 0; i < n; i++) sum[i] += values[i];
+  float widened[ADD_TILE], sums[ADD_TILE];
+  const float *values = piece;
+  if (type != ZERO_F32) {
+    widen(widened, piece, type, n);
+    values = widened;
+  }
+  if (overwrite) {
+    narrow(acc, acc_type, values, n);
     return;
   }
-  float values[ADD_TILE], sum[ADD_TILE];
-  widen(values, piece, type, n);
-  if (!overwrite) {
-    widen(sum, acc, acc_type, n);
-    for (size_t i = 0; i < n; i++) values[i] += sum[i];
+  float *sum = acc;
+  if (acc_type != ZERO_F32) {
+    widen(sums, acc, acc_type, n);
+    sum = sums;
   }
-  narrow(acc, acc_type, values, n);
+  for (size_t i = 0; i < n; i++) sum[i] += values[i];
+  if (acc_type != ZERO_F32) narrow(acc, acc_type, sums, n);
 }
 
 static void cpu_add(ZeroDevice *device, void *acc, ZeroType acc_type, const void *piece, ZeroType type, size_t count,
