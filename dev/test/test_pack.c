@@ -71,14 +71,13 @@ static void test_transposed(void **state) {
   const size_t shapes[][2] = {{64, 64}, {128, 80}, {192, 1}, {64, 203}, {65, 32}, {1, 7}};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
     const size_t k = shapes[i][0], m = shapes[i][1];
-    uint16_t *a = malloc(k * m * sizeof *a), *out = malloc(k * m * sizeof *out);
+    uint16_t *a = malloc(k * m * sizeof *a), *out = zero_malloc(k * m * sizeof *out, ZERO_MEM_OTHER);
     assert_non_null(a);
-    assert_non_null(out);
     for (size_t j = 0; j < k * m; j++) a[j] = value_at(j / m, j % m), out[j] = OTHER;
     transpose_left(out, a, m, k);
     for (size_t j = 0; j < k * m; j++) assert_int_equal(out[j], value_at(j % k, j / k));
     free(a);
-    free(out);
+    zero_free(out);
   }
 }
 

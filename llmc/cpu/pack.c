@@ -11,12 +11,21 @@ size_t pack_bytes(size_t k, size_t n, ZeroType type) {
   return k * round_up(n, PACK_COLUMNS) * zero_type_size(type);
 }
 
-// Asks for the rows of a tile: in a transposed matrix they lie too far apart for the processor to foresee the next
-// tile.
-static void prefetch_rows(const uint16_t *first, size_t stride, size_t rows) {
+// Asks for the rows of the tile that comes next, of `bytes` each and `stride` bytes apart: too far for the processor
+// to foresee them. Into the second-level cache: many lines are under way.
+static void fetch_rows(const void *first, size_t stride, size_t rows, size_t bytes) {
   for (size_t row = 0; row < rows; row++) {
-    for (size_t at = 0; at < TILE; at += LINE / sizeof *first) __builtin_prefetch(first + row * stride + at);
+    const char *from = (const char *)first + row * stride;
+    for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at, 0, 2);
   }
+}
+
+// The tile to the right of the one at (row, column) of a matrix (rows, columns) of elements of `size` bytes.
+static void fetch_next(const void *matrix, size_t size, size_t row, size_t column, size_t rows, size_t columns) {
+  const size_t next = column + TILE;
+  if (next >= columns) return;
+  fetch_rows((const char *)matrix + (row * columns + next) * size, columns * size, min_size(TILE, rows - row),
+             min_size(TILE, columns - next) * size);
 }
 
 static void pack_floats(float *tile, Matrix b, size_t row, size_t column, size_t k, size_t n, size_t columns) {
@@ -29,26 +38,37 @@ static void pack_floats(float *tile, Matrix b, size_t row, size_t column, size_t
 
 static void pack_pairs(float *tile, Matrix b, size_t row, size_t column, size_t k, size_t n, size_t columns) {
   if (b.transposed) {
-    const size_t at = column * k + row;
-    if (row + PACK_DEPTH < k) prefetch_rows((const uint16_t *)b.data + at + PACK_DEPTH, k, columns);
-    tile_pack_pairs_transposed(tile, TILE, b.data, at, k, columns, TILE);
+    tile_pack_pairs_transposed(tile, TILE, b.data, column * k + row, k, columns, TILE);
   } else {
     tile_pack_row_pairs(tile, TILE, b.data, row * n + column, n, TILE, columns);
   }
 }
 
+// Tile by tile along the rows as they lie in memory.
 void pack_right(void *packed, Matrix b, size_t k, size_t n, ZeroType type) {
   const size_t in_one = type == ZERO_BF16 ? 2 : 1; // elements in a float's place
+  const size_t rows = b.transposed ? n : k, columns = b.transposed ? k : n, size = zero_type_size(type);
 #pragma omp parallel for collapse(2) schedule(static) if (worth_threads(k * n))
-  for (size_t column = 0; column < n; column += PACK_COLUMNS) {
-    for (size_t row = 0; row < k; row += PACK_DEPTH) {
+  for (size_t down = 0; down < rows; down += TILE) {
+    for (size_t across = 0; across < columns; across += TILE) {
+      const size_t row = b.transposed ? across : down, column = b.transposed ? down : across;
       float *tile = (float *)packed + (column * k + row * PACK_COLUMNS) / in_one;
-      const size_t columns = min_size(PACK_COLUMNS, n - column);
+      fetch_next(b.data, size, down, across, rows, columns);
       if (type == ZERO_BF16) {
-        pack_pairs(tile, b, row, column, k, n, columns);
+        pack_pairs(tile, b, row, column, k, n, min_size(PACK_COLUMNS, n - column));
       } else {
-        pack_floats(tile, b, row, column, k, n, columns);
+        pack_floats(tile, b, row, column, k, n, min_size(PACK_COLUMNS, n - column));
       }
+    }
+  }
+}
+
+// Rows of TILE / 2 floats, one after the other, to where they lie `stride` floats apart, past the caches: they would
+// all want the same few places there.
+static void store_rows(float *to, size_t stride, const float *tile, size_t rows) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t at = 0; at < TILE / 2; at += VEC_WIDTH) {
+      vec_store_past_caches(to + row * stride + at, vec_load(tile + row * (TILE / 2) + at));
     }
   }
 }
@@ -57,17 +77,22 @@ void transpose_left(void *out, const void *a, size_t m, size_t k) {
   const uint16_t *from = a;
   uint16_t *to = out;
   const size_t whole = k % TILE == 0 ? m - m % TILE_COLUMNS : 0; // columns of a that tiles take
-#pragma omp parallel for collapse(2) schedule(static) if (worth_threads(m * k))
-  for (size_t column = 0; column < whole; column += TILE) {
+#pragma omp parallel if (worth_threads(m * k))
+  {
+#pragma omp for collapse(2) schedule(static)
     for (size_t row = 0; row < k; row += TILE) {
-      const size_t columns = min_size(TILE, whole - column);
-      if (columns == TILE && row + TILE < k) prefetch_rows(from + (row + TILE) * m + column, m, TILE);
-      float *tile = (float *)out + (column * k + row) / 2; // a pair is as large as a float
-      tile_pack_row_pairs_transposed(tile, k / 2, columns, a, row * m + column, m, TILE, columns);
+      for (size_t column = 0; column < whole; column += TILE) {
+        float tile[TILE * TILE / 2];
+        const size_t columns = min_size(TILE, whole - column);
+        fetch_next(a, sizeof *from, row, column, k, m);
+        tile_pack_row_pairs_transposed(tile, TILE / 2, columns, a, row * m + column, m, TILE, columns);
+        store_rows((float *)out + (column * k + row) / 2, k / 2, tile, columns); // a pair is as large as a float
+      }
     }
-  }
-#pragma omp parallel for schedule(static) if (worth_threads((m - whole) * k))
-  for (size_t column = whole; column < m; column++) {
-    for (size_t row = 0; row < k; row++) to[column * k + row] = from[row * m + column];
+#pragma omp for schedule(static) nowait
+    for (size_t column = whole; column < m; column++) {
+      for (size_t row = 0; row < k; row++) to[column * k + row] = from[row * m + column];
+    }
+    vec_finish_past_caches(); // each thread its own
   }
 }

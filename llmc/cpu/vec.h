@@ -55,6 +55,26 @@ VEC_INLINE void vec_store(float *p, Vec v) {
   memcpy(p, &v, sizeof v);
 }
 
+// Past the caches, where the processor can; p is aligned as a vector is. Before another thread reads what was stored,
+// this one calls vec_finish_past_caches.
+VEC_INLINE void vec_store_past_caches(float *p, Vec v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX__)
+  _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE__)
+  _mm_stream_ps(p, (__m128)v);
+#else
+  vec_store(p, v);
+#endif
+}
+
+VEC_INLINE void vec_finish_past_caches(void) {
+#if defined(__SSE__)
+  _mm_sfence();
+#endif
+}
+
 // The first n (at most VEC_WIDTH) elements; the other lanes are 0.
 VEC_INLINE Vec vec_load_n(const float *p, size_t n) {
   if (__builtin_expect(n == VEC_WIDTH, 1)) return vec_load(p);
