@@ -77,7 +77,7 @@ static void copy_past_caches(char *dst, const char *src, size_t bytes) {
   const size_t head = (LINE - (uintptr_t)dst % LINE) % LINE, end = head + (bytes - head) / LINE * LINE;
   memcpy(dst, src, head);
   for (size_t at = head; at < end; at += LINE) {
-    __builtin_prefetch(src + at + AHEAD, 0, 2); // past the second-level cache: half as fast on some
+    __builtin_prefetch(src + at + AHEAD, 0, 2); // past the second-level cache some are half as fast
     store_past_caches(dst + at, src + at);
   }
   finish_past_caches();

@@ -11,21 +11,17 @@ size_t pack_bytes(size_t k, size_t n, ZeroType type) {
   return k * round_up(n, PACK_COLUMNS) * zero_type_size(type);
 }
 
-// Asks for the rows of the tile that comes next, of `bytes` each and `stride` bytes apart: too far for the processor
-// to foresee them. Into the second-level cache: many lines are under way.
-static void fetch_rows(const void *first, size_t stride, size_t rows, size_t bytes) {
-  for (size_t row = 0; row < rows; row++) {
-    const char *from = (const char *)first + row * stride;
-    for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at, 0, 2);
-  }
-}
-
-// The tile to the right of the one at (row, column) of a matrix (rows, columns) of elements of `size` bytes.
+// Asks for the tile to the right of the one at (row, column) of a matrix (rows, columns) of elements of `size` bytes:
+// its rows lie too far apart for the processor to foresee them. Into the second-level cache: many lines are under
+// way.
 static void fetch_next(const void *matrix, size_t size, size_t row, size_t column, size_t rows, size_t columns) {
   const size_t next = column + TILE;
   if (next >= columns) return;
-  fetch_rows((const char *)matrix + (row * columns + next) * size, columns * size, min_size(TILE, rows - row),
-             min_size(TILE, columns - next) * size);
+  const size_t end = min_size(row + TILE, rows), bytes = min_size(TILE, columns - next) * size;
+  for (; row < end; row++) {
+    const char *from = (const char *)matrix + (row * columns + next) * size;
+    for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at, 0, 2);
+  }
 }
 
 static void pack_floats(float *tile, Matrix b, size_t row, size_t column, size_t k, size_t n, size_t columns) {
