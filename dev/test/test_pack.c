@@ -71,11 +71,15 @@ static void test_transposed(void **state) {
   const size_t shapes[][2] = {{64, 64}, {128, 80}, {192, 1}, {64, 203}, {65, 32}, {1, 7}};
   for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
     const size_t k = shapes[i][0], m = shapes[i][1];
-    uint16_t *a = malloc(k * m * sizeof *a), *out = zero_malloc(k * m * sizeof *out, ZERO_MEM_OTHER);
+    const size_t stride = (k + 31) / 32 * 32 + 32;
+    uint16_t *a = malloc(k * m * sizeof *a), *out = zero_malloc(m * stride * sizeof *out, ZERO_MEM_OTHER);
     assert_non_null(a);
-    for (size_t j = 0; j < k * m; j++) a[j] = value_at(j / m, j % m), out[j] = OTHER;
-    transpose_left(out, a, m, k);
-    for (size_t j = 0; j < k * m; j++) assert_int_equal(out[j], value_at(j % k, j / k));
+    for (size_t j = 0; j < k * m; j++) a[j] = value_at(j / m, j % m);
+    for (size_t j = 0; j < m * stride; j++) out[j] = OTHER;
+    transpose_left(out, stride, a, m, k);
+    for (size_t j = 0; j < m * stride; j++) {
+      assert_int_equal(out[j], j % stride < k ? value_at(j % stride, j / stride) : OTHER);
+    }
     free(a);
     zero_free(out);
   }

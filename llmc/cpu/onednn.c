@@ -1,48 +1,41 @@
-// The cache of oneDNN matmul primitives (oneDNN 2.x or 3.x, C API), and how products are shared among threads.
+// The cache of oneDNN matmul primitives (oneDNN 2.x or 3.x, C API).
 //
 // The same bits for any number of threads hold as long as oneDNN does not split the sum over k by that number. With
 // vectors versions 2.6 and 3.2 do so only where a is transposed, k is 2,048 or more and m and n are few, or rows have
 // gaps (measured with 2 to 48 threads, m up to 2,304, n up to 768, k up to 8,192): callers with a transposed keep k
 // below that, see PRODUCT_SLICE_ROWS in product.h, and matrices are dense. On the matrix unit (AMX) it cuts k by a
-// plan that weighs the number of threads too, from k = 768 on. There the result is cut here, into pieces that depend
-// on the shape alone, and each is multiplied by one thread. dev/test/test_ops_threads.c watches over all this.
+// plan that weighs the number of threads too, from k = 768 on: those products are ours (unit_product.h), and a
+// program built without the unit's instructions forbids oneDNN to use them. dev/test/test_ops_threads.c watches over
+// all this.
 #include "onednn.h"
 
 #include <omp.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "../../zero/error.h"
 #include "../../zero/memory.h"
 #include "../plan_places.h"
+#include "matrix_unit.h"
 #include "onednn_create.h"
 #include "pack.h"
 #include "parallel.h"
 
 // What makes two multiplications use the same primitive. All members have one size: no padding to compare.
-// oneDNN plans for the number of threads at creation, hence `threads`. Of a piece m counts its own rows, `rows` those
-// of the whole product.
+// oneDNN plans for the number of threads at creation, hence `threads`.
 typedef struct {
-  uint64_t m, n, k, rows;
+  uint64_t m, n, k;
   uint64_t a_transposed, b_transposed;
   uint64_t bias, accumulate;
   uint64_t type, out_type;
   uint64_t threads;
-  uint64_t pieces; // whether each thread multiplies pieces by itself
 } Key;
-
-// What one execution at a time uses.
-typedef struct {
-  dnnl_memory_t a, b, bias, c;
-  dnnl_memory_t scratch; // of pieces, else NULL
-} Lane;
 
 typedef struct {
   Key key;
   dnnl_primitive_t primitive;
-  Lane *lanes; // one, or of pieces one for each thread
-  size_t num_lanes;
-  size_t scratch_bytes; // of a lane
-  int packs;            // b is packed before it is multiplied
+  dnnl_memory_t a, b, bias, c;
+  int packs; // b is packed before it is multiplied
 } Entry;
 
 // A GPT-2 uses about 20 shapes; more than this many at once only cost their creation again.
@@ -58,26 +51,14 @@ static const size_t PACK_MOST_BYTES = (size_t)64 << 20;
 // own.
 enum { PACK_FEWEST_ROWS_CLASHING = 128, CLASHING_BYTES = 2048 };
 
-enum {
-  PIECE_ROWS = 64,
-  SCRATCH_ALIGN = 4096 // bytes: two lanes share no page
-};
-
-// Held from call to call.
-typedef struct {
-  void *data;
-  size_t bytes;
-} Held;
-
 // The process's engine and primitives. The operations have no context of their own to hold them.
 static struct {
   dnnl_engine_t engine;
   dnnl_stream_t stream;
   PlanPlaces places;
   Entry entries[CACHE_ENTRIES];
-  Held packed;  // of the product under way
-  Held left;    // its left operand, transposed
-  Held scratch; // of its lanes
+  void *packed; // the right operand of the product under way; held from call to call
+  size_t packed_bytes;
 } cache;
 
 static void check_status(dnnl_status_t status, const char *call, const Key *key) {
@@ -100,7 +81,19 @@ static dnnl_data_type_t data_type(ZeroType type) {
   }
 }
 
+// Before oneDNN's first use: later it would refuse. Who sets ONEDNN_MAX_CPU_ISA decides alone.
+static void forbid_unit_of_others(void) {
+  static int asked;
+  if (MATRIX_UNIT || asked) return;
+  asked = 1;
+  if (getenv("ONEDNN_MAX_CPU_ISA") == NULL) {
+    const Key none = {0};
+    CHECK(&none, dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16));
+  }
+}
+
 static int has_isa(dnnl_cpu_isa_t isa) {
+  forbid_unit_of_others();
   return (dnnl_get_effective_cpu_isa() & isa) == isa;
 }
 
@@ -109,7 +102,7 @@ int onednn_has_bf16(void) {
 }
 
 int onednn_has_matrix_unit(void) {
-  return has_isa(dnnl_cpu_isa_avx512_core_amx);
+  return MATRIX_UNIT && has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
 // A dense (rows, columns) matrix; transposed: stored as (columns, rows).
@@ -124,8 +117,6 @@ static dnnl_memory_desc_t describe(const Key *key, uint64_t rows, uint64_t colum
 static dnnl_primitive_attr_t create_attributes(const Key *key) {
   dnnl_primitive_attr_t attributes;
   CHECK(key, dnnl_primitive_attr_create(&attributes));
-  // The library's own memory on the side belongs to the thread that creates the primitive.
-  if (key->pieces) CHECK(key, dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user));
   if (key->accumulate) {
     dnnl_post_ops_t post_ops;
     CHECK(key, dnnl_post_ops_create(&post_ops));
@@ -148,7 +139,7 @@ static size_t fewest_rows_to_pack(const Key *key) {
 static int choose_packed(const Key *key, const dnnl_memory_desc_t *a, dnnl_memory_desc_t *b,
                          const dnnl_memory_desc_t *bias, const dnnl_memory_desc_t *c,
                          dnnl_primitive_attr_t attributes) {
-  if (key->rows < fewest_rows_to_pack(key) || key->k % PACK_DEPTH != 0 ||
+  if (key->m < fewest_rows_to_pack(key) || key->k % PACK_DEPTH != 0 ||
       pack_bytes(key->k, key->n, (ZeroType)key->type) > PACK_MOST_BYTES) {
     return 0;
   }
@@ -173,26 +164,16 @@ static void create_entry(Entry *entry, const Key *key) {
   dnnl_memory_desc_t bias = describe(key, 1, key->n, 0, key->type);
   dnnl_memory_desc_t c = describe(key, key->m, key->n, 0, key->out_type);
 
-  *entry = (Entry){.key = *key, .num_lanes = key->pieces ? key->threads : 1};
-  if (key->pieces) omp_set_num_threads(1); // what oneDNN plans for
+  *entry = (Entry){.key = *key};
   dnnl_primitive_attr_t attributes = create_attributes(key);
   entry->packs = choose_packed(key, &a, &b, key->bias ? &bias : NULL, &c, attributes);
   dnnl_primitive_desc_t plan;
   CHECK(key, plan_matmul(&plan, &a, &b, key->bias ? &bias : NULL, &c, attributes, cache.engine));
   CHECK(key, dnnl_primitive_create(&entry->primitive, plan));
-  if (key->pieces) omp_set_num_threads((int)key->threads);
-
-  dnnl_memory_desc_t scratch;
-  if (key->pieces) entry->scratch_bytes = planned_scratch(plan, &scratch);
-  entry->lanes = zero_malloc(entry->num_lanes * sizeof *entry->lanes, ZERO_MEM_OTHER);
-  for (size_t i = 0; i < entry->num_lanes; i++) {
-    Lane *lane = &entry->lanes[i];
-    CHECK(key, create_memory(&lane->a, &a, cache.engine));
-    CHECK(key, create_memory(&lane->b, &b, cache.engine));
-    CHECK(key, create_memory(&lane->bias, &bias, cache.engine));
-    CHECK(key, create_memory(&lane->c, &c, cache.engine));
-    if (key->pieces) CHECK(key, create_memory(&lane->scratch, &scratch, cache.engine));
-  }
+  CHECK(key, create_memory(&entry->a, &a, cache.engine));
+  CHECK(key, create_memory(&entry->b, &b, cache.engine));
+  CHECK(key, create_memory(&entry->bias, &bias, cache.engine));
+  CHECK(key, create_memory(&entry->c, &c, cache.engine));
   CHECK(key, dnnl_primitive_desc_destroy(plan));
   CHECK(key, dnnl_primitive_attr_destroy(attributes));
   CHECK(key, destroy_description(&a));
@@ -202,15 +183,10 @@ static void create_entry(Entry *entry, const Key *key) {
 }
 
 static void destroy_entry(Entry *entry) {
-  for (size_t i = 0; i < entry->num_lanes; i++) {
-    const Lane *lane = &entry->lanes[i];
-    CHECK(&entry->key, dnnl_memory_destroy(lane->a));
-    CHECK(&entry->key, dnnl_memory_destroy(lane->b));
-    CHECK(&entry->key, dnnl_memory_destroy(lane->bias));
-    CHECK(&entry->key, dnnl_memory_destroy(lane->c));
-    if (lane->scratch != NULL) CHECK(&entry->key, dnnl_memory_destroy(lane->scratch));
-  }
-  zero_free(entry->lanes);
+  CHECK(&entry->key, dnnl_memory_destroy(entry->a));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->b));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->bias));
+  CHECK(&entry->key, dnnl_memory_destroy(entry->c));
   CHECK(&entry->key, dnnl_primitive_destroy(entry->primitive));
 }
 
@@ -221,6 +197,7 @@ static Entry *find_entry(const Key *key) {
   Entry *entry = &cache.entries[place];
   if (state == PLAN_KNOWN) return entry;
   if (cache.engine == NULL) {
+    forbid_unit_of_others();
     CHECK(key, dnnl_engine_create(&cache.engine, dnnl_cpu, 0));
     CHECK(key, dnnl_stream_create(&cache.stream, cache.engine, dnnl_stream_default_flags));
   }
@@ -229,37 +206,17 @@ static Entry *find_entry(const Key *key) {
   return entry;
 }
 
-static void *hold(Held *held, size_t bytes) {
-  if (held->bytes < bytes) {
-    zero_free(held->data);
-    held->data = zero_malloc(bytes, ZERO_MEM_ACTIVATIONS);
-    held->bytes = bytes;
-  }
-  return held->data;
-}
-
-static void release(Held *held) {
-  zero_free(held->data);
-  *held = (Held){0};
-}
-
 void onednn_release(void) {
-  release(&cache.packed);
-  release(&cache.left);
-  release(&cache.scratch);
+  zero_free(cache.packed);
+  cache.packed = NULL;
+  cache.packed_bytes = 0;
 }
 
-// How many rows of the result make a piece; 0: oneDNN shares the whole among the threads.
-static size_t rows_of_piece(const Matmul *matmul) {
-  return matmul->type == ZERO_BF16 && onednn_has_matrix_unit() ? PIECE_ROWS : 0;
-}
-
-static Entry *find_product(const Matmul *matmul, size_t rows, int pieces) {
+static Entry *find_product(const Matmul *matmul) {
   const Key key = {
-      .m = rows,
+      .m = matmul->m,
       .n = matmul->n,
       .k = matmul->k,
-      .rows = matmul->m,
       .a_transposed = matmul->a.transposed != 0,
       .b_transposed = matmul->b.transposed != 0,
       .bias = matmul->bias != NULL,
@@ -267,7 +224,6 @@ static Entry *find_product(const Matmul *matmul, size_t rows, int pieces) {
       .type = matmul->type,
       .out_type = matmul->out_type,
       .threads = (uint64_t)omp_get_max_threads(),
-      .pieces = pieces != 0,
   };
   return find_entry(&key);
 }
@@ -275,65 +231,29 @@ static Entry *find_product(const Matmul *matmul, size_t rows, int pieces) {
 // The right operand as an entry takes it.
 static const void *right_operand(const Matmul *matmul, const Entry *entry) {
   if (!entry->packs) return matmul->b.data;
-  void *packed = hold(&cache.packed, pack_bytes(matmul->k, matmul->n, matmul->type));
-  pack_right(packed, matmul->b, matmul->k, matmul->n, matmul->type);
-  return packed;
-}
-
-// Rows of the result from `row` on, as many as the entry has; a and c are those of the whole product.
-static void execute(const Matmul *matmul, const Entry *entry, size_t lane_number, size_t row, const void *b,
-                    void *scratch) {
-  const Key *key = &entry->key;
-  const Lane *lane = &entry->lanes[lane_number];
-  const char *a = (const char *)matmul->a.data + row * matmul->k * zero_type_size(matmul->type);
-  char *c = (char *)matmul->c + row * matmul->n * zero_type_size(matmul->out_type);
-  // oneDNN's memory objects take pointers to writable data, also for what they only read.
-  CHECK(key, dnnl_memory_set_data_handle(lane->a, (void *)a));
-  CHECK(key, dnnl_memory_set_data_handle(lane->b, (void *)b));
-  CHECK(key, dnnl_memory_set_data_handle(lane->c, c));
-  dnnl_exec_arg_t arguments[5] = {{DNNL_ARG_SRC, lane->a}, {DNNL_ARG_WEIGHTS, lane->b}, {DNNL_ARG_DST, lane->c}};
-  int count = 3;
-  if (matmul->bias != NULL) {
-    CHECK(key, dnnl_memory_set_data_handle(lane->bias, (void *)matmul->bias));
-    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, lane->bias};
+  const size_t bytes = pack_bytes(matmul->k, matmul->n, matmul->type);
+  if (cache.packed_bytes < bytes) {
+    zero_free(cache.packed);
+    cache.packed = zero_malloc(bytes, ZERO_MEM_ACTIVATIONS);
+    cache.packed_bytes = bytes;
   }
-  if (lane->scratch != NULL) {
-    CHECK(key, dnnl_memory_set_data_handle(lane->scratch, scratch));
-    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_SCRATCHPAD, lane->scratch};
-  }
-  CHECK(key, dnnl_primitive_execute(entry->primitive, cache.stream, count, arguments));
-}
-
-static void multiply_in_pieces(const Matmul *product, size_t rows) {
-  Matmul matmul = *product;
-  if (matmul.a.transposed) {
-    void *left = hold(&cache.left, matmul.m * matmul.k * zero_type_size(matmul.type));
-    transpose_left(left, matmul.a.data, matmul.m, matmul.k);
-    matmul.a = (Matrix){left, 0};
-  }
-  const size_t rest = matmul.m % rows;
-  const Entry *last = find_product(&matmul, rest > 0 ? rest : rows, 1);
-  const Entry *entry = matmul.m > rows ? find_product(&matmul, rows, 1) : last;
-  // One copy serves both; which of them takes it is the plan's choice.
-  const void *b = right_operand(&matmul, entry->packs ? entry : last);
-  const size_t most = entry->scratch_bytes > last->scratch_bytes ? entry->scratch_bytes : last->scratch_bytes;
-  const size_t scratch_bytes = round_up(most, SCRATCH_ALIGN);
-  char *scratch = hold(&cache.scratch, scratch_bytes * entry->num_lanes);
-#pragma omp parallel for schedule(static) if (matmul.m > rows)
-  for (size_t row = 0; row < matmul.m; row += rows) {
-    const Entry *piece = matmul.m - row > rows ? entry : last;
-    const size_t lane = (size_t)omp_get_thread_num();
-    execute(&matmul, piece, lane, row, piece->packs ? b : matmul.b.data, scratch + lane * scratch_bytes);
-  }
+  pack_right(cache.packed, matmul->b, matmul->k, matmul->n, matmul->type);
+  return cache.packed;
 }
 
 void onednn_matmul(const Matmul *matmul) {
-  const size_t rows = rows_of_piece(matmul);
-  if (rows > 0) {
-    multiply_in_pieces(matmul, rows);
-    return;
+  const Entry *entry = find_product(matmul);
+  const Key *key = &entry->key;
+  // oneDNN's memory objects take pointers to writable data, also for what they only read.
+  CHECK(key, dnnl_memory_set_data_handle(entry->a, (void *)matmul->a.data));
+  CHECK(key, dnnl_memory_set_data_handle(entry->b, (void *)right_operand(matmul, entry)));
+  CHECK(key, dnnl_memory_set_data_handle(entry->c, matmul->c));
+  dnnl_exec_arg_t arguments[4] = {{DNNL_ARG_SRC, entry->a}, {DNNL_ARG_WEIGHTS, entry->b}, {DNNL_ARG_DST, entry->c}};
+  int count = 3;
+  if (matmul->bias != NULL) {
+    CHECK(key, dnnl_memory_set_data_handle(entry->bias, (void *)matmul->bias));
+    arguments[count++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, entry->bias};
   }
-  const Entry *entry = find_product(matmul, matmul->m, 0);
-  execute(matmul, entry, 0, 0, right_operand(matmul, entry), NULL);
-  CHECK(&entry->key, dnnl_stream_wait(cache.stream));
+  CHECK(key, dnnl_primitive_execute(entry->primitive, cache.stream, count, arguments));
+  CHECK(key, dnnl_stream_wait(cache.stream));
 }

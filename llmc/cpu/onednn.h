@@ -33,15 +33,15 @@ typedef struct {
 // Whether the processor multiplies bf16 itself (AVX512_BF16), faster than fp32; ONEDNN_MAX_CPU_ISA can forbid it.
 int onednn_has_bf16(void);
 
-// Whether the processor has a matrix unit for bf16 (Intel AMX), and the kernel lets the process use it, which oneDNN
-// asks it for; ONEDNN_MAX_CPU_ISA can forbid it.
+// Whether the program is built for a matrix unit for bf16 (Intel AMX), the processor has one, and the kernel lets the
+// process use it, which oneDNN asks it for; ONEDNN_MAX_CPU_ISA can forbid it.
 int onednn_has_matrix_unit(void);
 
 // fp32 with fp32, or with onednn_has_bf16 bf16 with bf16 or fp32 as its out_type. Not to be called inside a parallel
 // region. A shape that oneDNN refuses ends the program.
 void onednn_matmul(const Matmul *matmul);
 
-// Gives back the memory that packed operands (pack.h) hold from call to call.
+// Gives back the memory that a packed operand (pack.h) holds from call to call.
 void onednn_release(void);
 
 #ifdef __cplusplus

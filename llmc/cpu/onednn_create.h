@@ -74,16 +74,4 @@ static inline int plans_right_operand(dnnl_primitive_desc_t matmul, const dnnl_m
 #endif
 }
 
-// Bytes that a primitive planned with dnnl_scratchpad_mode_user writes on the side, and their description, which the
-// plan holds.
-static inline size_t planned_scratch(dnnl_primitive_desc_t plan, dnnl_memory_desc_t *description) {
-#if DNNL_VERSION_MAJOR >= 3
-  *description = (dnnl_memory_desc_t)dnnl_primitive_desc_query_md(plan, dnnl_query_scratchpad_md, 0);
-  return dnnl_memory_desc_get_size(*description);
-#else
-  *description = *dnnl_primitive_desc_query_md(plan, dnnl_query_scratchpad_md, 0);
-  return dnnl_memory_desc_get_size(description);
-#endif
-}
-
 #endif

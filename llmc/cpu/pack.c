@@ -69,7 +69,7 @@ static void store_rows(float *to, size_t stride, const float *tile, size_t rows)
   }
 }
 
-void transpose_left(void *out, const void *a, size_t m, size_t k) {
+void transpose_left(void *out, size_t stride, const void *a, size_t m, size_t k) {
   const uint16_t *from = a;
   uint16_t *to = out;
   const size_t whole = k % TILE == 0 ? m - m % TILE_COLUMNS : 0; // columns of a that tiles take
@@ -82,12 +82,13 @@ void transpose_left(void *out, const void *a, size_t m, size_t k) {
         const size_t columns = min_size(TILE, whole - column);
         fetch_next(a, sizeof *from, row, column, k, m);
         tile_pack_row_pairs_transposed(tile, TILE / 2, columns, a, row * m + column, m, TILE, columns);
-        store_rows((float *)out + (column * k + row) / 2, k / 2, tile, columns); // a pair is as large as a float
+        store_rows((float *)out + (column * stride + row) / 2, stride / 2, tile,
+                   columns); // a pair is as large as a float
       }
     }
 #pragma omp for schedule(static) nowait
     for (size_t column = whole; column < m; column++) {
-      for (size_t row = 0; row < k; row++) to[column * k + row] = from[row * m + column];
+      for (size_t row = 0; row < k; row++) to[column * stride + row] = from[row * m + column];
     }
     vec_finish_past_caches(); // each thread its own
   }

@@ -24,9 +24,9 @@ size_t pack_bytes(size_t k, size_t n, ZeroType type);
 // rounded. Not to be called inside a parallel region.
 void pack_right(void *packed, Matrix b, size_t k, size_t n, ZeroType type);
 
-// out (m, k) = the transpose of a (k, m), both of bf16; out is aligned to 64 bytes. Not to be called inside a
-// parallel region.
-void transpose_left(void *out, const void *a, size_t m, size_t k);
+// out (m, k), rows `stride` elements apart, = the transpose of a (k, m), both of bf16; out and its rows are aligned
+// to 64 bytes. Not to be called inside a parallel region.
+void transpose_left(void *out, size_t stride, const void *a, size_t m, size_t k);
 
 #ifdef __cplusplus
 }

@@ -1,15 +1,22 @@
-// Which products oneDNN makes as they are and which go through fp32.
+// Which products go through fp32, and who makes them.
 //
-// oneDNN multiplies fp32, and bf16 where the processor has instructions for it. All else is converted to fp32,
+// oneDNN multiplies fp32, and bf16 where the processor has vectors for it; on a matrix unit bf16 is multiplied by
+// unit_product.h. All else is converted to fp32,
 // multiplied and rounded once: fp16 always, bf16 on older processors, and results of another type than the
 // operands'. The memory for that is held from call to call and grows to what the largest product needs: the right
 // operand whole, of the left one and of the result PRODUCT_SLICE_ROWS rows (all of them where a is transposed,
 // since its rows then are not the result's).
 #include "product.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "../../zero/memory.h"
 #include "convert.h"
+#include "matrix_unit.h"
 #include "parallel.h"
+#include "unit_product.h"
 
 typedef enum { BUFFER_A, BUFFER_B, BUFFER_BIAS, BUFFER_C, BUFFERS } Buffer;
 
@@ -35,6 +42,7 @@ void matrix_product_release(void) {
     held.count[buffer] = 0;
   }
   onednn_release();
+  unit_product_release();
 }
 
 // Whether operands of this type must become fp32 first.
@@ -42,7 +50,21 @@ static int goes_through_f32(ZeroType type) {
   return type == ZERO_F16 || (type == ZERO_BF16 && !onednn_has_bf16());
 }
 
+// Whether the processor has a matrix unit that the program is not built for.
+static int leaves_unit_idle(void) {
+#if defined(__x86_64__)
+  enum { FEATURES = 7, AMX_BF16 = 22 }; // leaf, bit of EDX: Intel's manual, volume 2, CPUID
+  unsigned a, b, c, d = 0;
+  return !MATRIX_UNIT && __get_cpuid_count(FEATURES, 0, &a, &b, &c, &d) && (d >> AMX_BF16 & 1u);
+#else
+  return 0;
+#endif
+}
+
 const char *ops_type_notice(ZeroType type) {
+  if (type == ZERO_BF16 && leaves_unit_idle()) {
+    return "bf16: built without the processor's matrix unit (AMX); `make ARCH=native` uses it, and is faster";
+  }
   if (!goes_through_f32(type)) return NULL;
   return type == ZERO_F16 ? "fp16: matrix products go through fp32 on the CPU, and so are no faster"
                           : "bf16: matrix products go through fp32, since this processor lacks AVX512_BF16 or "
@@ -56,6 +78,14 @@ static const void *operand(Buffer buffer, const void *data, size_t count, ZeroTy
   return converted;
 }
 
+static void multiply(const Matmul *matmul) {
+  if (matmul->type == ZERO_BF16 && onednn_has_matrix_unit()) {
+    unit_product(matmul);
+  } else {
+    onednn_matmul(matmul);
+  }
+}
+
 // Rows [first, first + rows) of the result; `converted` is the product as oneDNN takes it, all but its rows.
 static void product_rows(const Matmul *product, size_t first, size_t rows, const Matmul *converted) {
   Matmul part = *converted;
@@ -66,19 +96,19 @@ static void product_rows(const Matmul *product, size_t first, size_t rows, const
   void *c = (char *)product->c + c_at * zero_type_size(product->out_type);
   if (product->out_type == ZERO_F32) {
     part.c = c;
-    onednn_matmul(&part);
+    multiply(&part);
     return;
   }
   part.c = hold(BUFFER_C, rows * product->n);
   part.accumulate = 0;
-  onednn_matmul(&part);
+  multiply(&part);
   round_sums((OpsGrad){c, product->out_type, product->accumulate}, part.c, rows * product->n);
 }
 
 void matrix_product(const Matmul *product) {
   int convert = goes_through_f32(product->type);
   if (!convert && (product->out_type == product->type || product->out_type == ZERO_F32)) {
-    onednn_matmul(product);
+    multiply(product);
     return;
   }
   Matmul converted = *product;
