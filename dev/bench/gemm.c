@@ -1,4 +1,4 @@
-// The matrix multiply's peak, as the CPU backend calls oneDNN: the ceiling of `make bench`.
+// The matrix multiply's peak, as the CPU backend makes its products: the ceiling of `make bench`.
 //
 //   gemm TYPE THREADS SECONDS M K N...     TYPE: fp32, bf16; SECONDS for each shape; M rows, K inputs, N outputs
 //

@@ -1,4 +1,4 @@
-// Linear layers: oneDNN does the products; bias sums and GELU are our own vector loops.
+// Linear layers: product.h makes the products; bias sums and GELU are our own vector loops.
 #include <omp.h>
 
 #include "../../zero/error.h"

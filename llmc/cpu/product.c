@@ -1,11 +1,10 @@
 // Which products go through fp32, and who makes them.
 //
 // oneDNN multiplies fp32, and bf16 where the processor has vectors for it; on a matrix unit bf16 is multiplied by
-// unit_product.h. All else is converted to fp32,
-// multiplied and rounded once: fp16 always, bf16 on older processors, and results of another type than the
-// operands'. The memory for that is held from call to call and grows to what the largest product needs: the right
-// operand whole, of the left one and of the result PRODUCT_SLICE_ROWS rows (all of them where a is transposed,
-// since its rows then are not the result's).
+// unit_product.h. All else is converted to fp32, multiplied and rounded once: fp16 always, bf16 on older processors, and
+// results of another type than the operands'. The memory for that is held from call to call and grows to what the
+// largest product needs: the right operand whole, of the left one and of the result PRODUCT_SLICE_ROWS rows (all of
+// them where a is transposed, since its rows then are not the result's).
 #include "product.h"
 
 #if defined(__x86_64__)
