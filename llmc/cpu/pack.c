@@ -5,23 +5,16 @@
 
 _Static_assert((int)PACK_COLUMNS == (int)TILE && (int)PACK_DEPTH == (int)TILE, "a block is packed in square tiles");
 
-enum { LINE = 64 }; // bytes that a cache takes at once
-
 size_t pack_bytes(size_t k, size_t n, ZeroType type) {
   return k * round_up(n, PACK_COLUMNS) * zero_type_size(type);
 }
 
-// Asks for the tile to the right of the one at (row, column) of a matrix (rows, columns) of elements of `size` bytes:
-// its rows lie too far apart for the processor to foresee them. Into the second-level cache: many lines are under
-// way.
+// Asks for the tile to the right of the one at (row, column) of a matrix (rows, columns) of elements of `size` bytes.
 static void fetch_next(const void *matrix, size_t size, size_t row, size_t column, size_t rows, size_t columns) {
   const size_t next = column + TILE;
   if (next >= columns) return;
-  const size_t end = min_size(row + TILE, rows), bytes = min_size(TILE, columns - next) * size;
-  for (; row < end; row++) {
-    const char *from = (const char *)matrix + (row * columns + next) * size;
-    for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch(from + at, 0, 2);
-  }
+  tile_fetch((const char *)matrix + (row * columns + next) * size, columns * size, min_size(TILE, rows - row),
+             min_size(TILE, columns - next) * size);
 }
 
 static void pack_floats(float *tile, Matrix b, size_t row, size_t column, size_t k, size_t n, size_t columns) {
@@ -82,8 +75,8 @@ void transpose_left(void *out, size_t stride, const void *a, size_t m, size_t k)
         const size_t columns = min_size(TILE, whole - column);
         fetch_next(a, sizeof *from, row, column, k, m);
         tile_pack_row_pairs_transposed(tile, TILE / 2, columns, a, row * m + column, m, TILE, columns);
-        store_rows((float *)out + (column * stride + row) / 2, stride / 2, tile,
-                   columns); // a pair is as large as a float
+        // A pair is as large as a float.
+        store_rows((float *)out + (column * stride + row) / 2, stride / 2, tile, columns);
       }
     }
 #pragma omp for schedule(static) nowait

@@ -169,6 +169,16 @@ VEC_INLINE void tile_multiply(const TileProduct *p, const TileKind kind) {
   }
 }
 
+enum { TILE_LINE = 64 }; // bytes that a cache takes at once
+
+// Asks for `bytes` of each of the rows, `stride` bytes apart, which is too far for the processor to foresee them.
+// Into the second-level cache: many lines are under way.
+VEC_INLINE void tile_fetch(const void *from, size_t stride, size_t rows, size_t bytes) {
+  for (size_t row = 0; row < rows; row++) {
+    for (size_t at = 0; at < bytes; at += TILE_LINE) __builtin_prefetch((const char *)from + row * stride + at, 0, 2);
+  }
+}
+
 // dst (TILE, padded) = factor * src, whose `rows` rows of `columns` elements begin at src[at] and lie `stride`
 // apart. What is beyond them in dst becomes 0.
 VEC_INLINE void tile_pack(float *dst, size_t padded, const void *src, size_t at, size_t stride, size_t rows,

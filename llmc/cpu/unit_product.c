@@ -25,7 +25,6 @@ enum {
   STRIP_PAIRS = STRIP_DEPTH / 2,
   STRIP_SUMS = STRIP_ROWS * UNIT_BLOCK, // of UNIT_BLOCK columns
   CLASHING_BYTES = 1024,
-  LINE = 64,                // bytes that a cache takes at once
   LANE_ALIGN_FLOATS = 1024, // two threads share no page
   UNITS_OF_A_THREAD = 4     // from so many on it does not matter that one thread may have one more than another
 };
@@ -35,7 +34,7 @@ _Static_assert(BLOCK_DEPTH % STRIP_DEPTH == 0 && STRIP_DEPTH % TILE == 0 && BLOC
 _Static_assert(TILE % (int)UNIT_BLOCK == 0 && STRIP_ROWS % (int)UNIT_BLOCK == 0,
                "tiles are made of the unit's blocks");
 
-// The left operand, (m, k), or a strip of its rows: `stride` pairs from one to the next.
+// A strip of the left operand: `stride` pairs from one of its rows to the next.
 typedef struct {
   const float *pairs;
   size_t stride;
@@ -75,14 +74,6 @@ void unit_product_release(void) {
   held.lanes_count = held.transposed_count = 0;
 }
 
-// Asks for `bytes` of each of the rows, `stride` bytes apart, which is too far for the processor to foresee them.
-// Into the second-level cache: many lines are under way.
-static void fetch(const void *from, size_t stride, size_t rows, size_t bytes) {
-  for (size_t row = 0; row < rows; row++) {
-    for (size_t at = 0; at < bytes; at += LINE) __builtin_prefetch((const char *)from + row * stride + at, 0, 2);
-  }
-}
-
 // ---- the operands
 
 // Whether rows so many elements apart lie in few of the first-level cache's sets, each replacing the one before.
@@ -94,7 +85,8 @@ static int clashes(size_t elements) {
 static const uint16_t *left_operand(const Matmul *matmul, size_t *stride) {
   *stride = matmul->k;
   if (!matmul->a.transposed) return matmul->a.data;
-  *stride = round_up(matmul->k, UNIT_DEPTH) + (clashes(matmul->k) ? UNIT_DEPTH : 0);
+  *stride = round_up(matmul->k, UNIT_DEPTH);
+  if (clashes(*stride)) *stride += UNIT_DEPTH;
   float *transposed = hold(&held.transposed, &held.transposed_count, matmul->m * *stride / 2);
   transpose_left(transposed, *stride, matmul->a.data, matmul->m, matmul->k);
   return (const uint16_t *)(const void *)transposed;
@@ -126,11 +118,12 @@ static void lay_out_right(float *right, const Matmul *matmul, size_t k, size_t d
       const size_t rows = min_size(TILE, depth - down), columns = min_size(TILE, panel.columns - across);
       if (matmul->b.transposed) {
         const size_t at = column * matmul->k + row;
-        if (down + TILE < depth) fetch(b + at + TILE, matmul->k * sizeof *b, columns, rows * sizeof *b);
+        if (down + TILE < depth) tile_fetch(b + at + TILE, matmul->k * sizeof *b, columns, rows * sizeof *b);
         tile_pack_pairs_transposed(tile, TILE, b, at, matmul->k, columns, rows);
       } else {
         const size_t at = row * matmul->n + column;
-        if (down + TILE < depth) fetch(b + at + TILE * matmul->n, matmul->n * sizeof *b, rows, columns * sizeof *b);
+        if (down + TILE < depth)
+          tile_fetch(b + at + TILE * matmul->n, matmul->n * sizeof *b, rows, columns * sizeof *b);
         tile_pack_row_pairs(tile, TILE, b, at, matmul->n, rows, columns);
       }
     }
@@ -172,8 +165,8 @@ VEC_INLINE void store_strip(const Matmul *matmul, const float *sums, Part strip,
 static void fetch_result(const Matmul *matmul, Part strip) {
   if (!matmul->accumulate) return;
   const size_t size = zero_type_size(matmul->out_type);
-  fetch((const char *)matmul->c + (strip.row * matmul->n + strip.column) * size, matmul->n * size, strip.rows,
-        strip.columns * size);
+  tile_fetch((const char *)matmul->c + (strip.row * matmul->n + strip.column) * size, matmul->n * size, strip.rows,
+             strip.columns * size);
 }
 
 // One unit of work. a: the left operand whole, `stride` elements from row to row.
