@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 
-from common import OURS
+from common import OURS, TYPES
 from rivals import METHOD_NAMES, METHODS
 
 SHARE_OF_PEAK = {"fp32": 85.0, "bf16": 80.0}  # %, everything included
@@ -83,21 +83,29 @@ def against_llmc(results):
 
 
 def against_nanogpt(results):
+    """Both of our types against nanoGPT's, which computes in fp32 on a CPU; PyTorch's own bf16 is named beside it."""
     needed = f"{TIMES_NANOGPT:.0f} times"
-    ours = [r for r in results.find("demo") if r.who.startswith(OURS)]
-    eager = results.find("demo", who="PyTorch eager")
-    if not ours or not eager:
-        return [not_measured("3", "the demo against nanoGPT's recipe", needed)]
-    best = max(ours, key=lambda r: r.value)
-    times = ratio(best, eager[0])
-    found = f"{times:.2f} times ({best.who})"
-    share = eager[0].more.get("percent_of_peak")
-    if share is not None:
-        found += f", {TIMES_NANOGPT:.0f} would be {TIMES_NANOGPT * share:.0f} % of peak"
-    compiled = results.find("demo", who="PyTorch compiled")
-    if compiled:
-        found += f"; {ratio(best, compiled[0]):.2f} times compiled"
-    return [Line("3", "the demo against nanoGPT's recipe", found, needed, times >= TIMES_NANOGPT)]
+    eager = [r for r in results.find("demo", who="PyTorch eager") if type_of(r.what) == "fp32"]
+    lines = []
+    for dtype in TYPES:
+        name = f"the demo in {dtype} against nanoGPT's recipe"
+        same_type = [r for r in results.find("demo") if type_of(r.what) == dtype]
+        ours = [r for r in same_type if r.who.startswith(OURS)]
+        if not ours or not eager:
+            lines.append(not_measured("3", name, needed))
+            continue
+        best = max(ours, key=lambda r: r.value)
+        times = ratio(best, eager[0])
+        found = f"{times:.2f} times ({best.who})"
+        share = eager[0].more.get("percent_of_peak")
+        if dtype == "fp32" and share is not None:
+            found += f", {TIMES_NANOGPT:.0f} would be {TIMES_NANOGPT * share:.0f} % of peak"
+        rivals = [r for r in same_type if r.who.startswith(RIVAL) and r is not eager[0]]
+        for r in rivals:
+            found += f"; {ratio(best, r):.2f} times {r.who.removeprefix(RIVAL).strip()}"
+            found += "" if dtype == "fp32" else f" {dtype}"
+        lines.append(Line("3", name, found, needed, times >= TIMES_NANOGPT))
+    return lines
 
 
 def over_ranks(results):

@@ -227,7 +227,6 @@ def demo(bench):
     """nanoGPT's recipe for a CPU: 4 layers, 128 channels, 12 sequences of 64"""
     s = bench.settings
     tokens = s.demo_batch * s.demo_length
-    what = f"{s.demo.name}, fp32, {s.demo_batch} sequences of {s.demo_length}"
     # As `make demo` runs it, and on one rank with all threads. Lines of half the steps: the first one is not timed.
     ways = {
         f"{OURS}, 4 ranks": {"ranks": 4, "threads": 1, "batch": s.demo_batch // 4, "flags": ["-z", 2]},
@@ -235,35 +234,37 @@ def demo(bench):
     }
     torch = bench.torch(s.demo, bench.threads)
     settings = torch_settings(torch)
-    rate, peaks = {}, []
+    rate, peaks = {}, {}
     try:
         for _ in range(bench.settings.rounds):
-            peaks.append(max(bench.gemm("fp32", bench.threads)))
-            for who, way in ways.items():
-                run = bench.train(
-                    s.demo,
-                    way["batch"],
-                    s.demo_length,
-                    s.demo_batch // way["batch"],
-                    "fp32",
-                    s.demo_steps,
-                    way["ranks"],
-                    way["threads"],
-                    [*way["flags"], "--log-every", max(s.demo_steps // 4, 1)],
-                )
-                rate.setdefault(who, []).append(tokens / statistics.median(run.seconds()))
-            for name in list(settings.names):
-                found = settings.measure(
-                    name, batch=s.demo_batch, length=s.demo_length, accumulation=1, dtype="fp32", steps=s.demo_steps
-                )
-                if found:
-                    rate.setdefault(name, []).append(tokens / statistics.median(found))
+            for dtype in TYPES:
+                peaks.setdefault(dtype, []).append(max(bench.gemm(dtype, bench.threads)))
+                for who, way in ways.items():
+                    run = bench.train(
+                        s.demo,
+                        way["batch"],
+                        s.demo_length,
+                        s.demo_batch // way["batch"],
+                        dtype,
+                        s.demo_steps,
+                        way["ranks"],
+                        way["threads"],
+                        [*way["flags"], "--log-every", max(s.demo_steps // 4, 1)],
+                    )
+                    rate.setdefault((dtype, who), []).append(tokens / statistics.median(run.seconds()))
+                for name in list(settings.names):
+                    found = settings.measure(
+                        name, batch=s.demo_batch, length=s.demo_length, accumulation=1, dtype=dtype, steps=s.demo_steps
+                    )
+                    if found:
+                        rate.setdefault((dtype, name), []).append(tokens / statistics.median(found))
     finally:
         if torch:
             torch.close()
     flops = s.demo.flops_per_token(s.demo_length)
-    for who, rounds in rate.items():
-        share = 100.0 * flops * statistics.median(rounds) / (1e9 * statistics.median(peaks))
+    for (dtype, who), rounds in rate.items():
+        share = 100.0 * flops * statistics.median(rounds) / (1e9 * statistics.median(peaks[dtype]))
+        what = f"{s.demo.name}, {dtype}, {s.demo_batch} sequences of {s.demo_length}"
         bench.results.add("demo", what, who, "tok/s", rounds, percent_of_peak=share)
 
 

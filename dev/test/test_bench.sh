@@ -52,7 +52,7 @@ every_part() {
   has "output" "$(cat log)" "without PyTorch: not wanted" || return 1
   holds '{r["part"] for r in bench["results"]} == set("gemm copy d12 times llmc demo ranks collectives growth".split())' &&
     holds 'all(r["value"] > 0 and len(r["rounds"]) > 0 for r in bench["results"])' &&
-    holds 'len(bench["results"]) == 66 and bench["quick"] and bench["cores"] >= 1 and bench["cpu"] and bench["commit"]'
+    holds 'len(bench["results"]) == 68 and bench["quick"] and bench["cores"] >= 1 and bench["cpu"] and bench["commit"]'
 }
 
 # Tokens/s, FLOPs and peak give the share; it is what the trainer prints, as far as both took the same peak.
@@ -77,7 +77,7 @@ bounds_are_right() {
 }
 
 missing_are_named() {
-  holds '[l["number"] for l in bench["lines"] if l["holds"] is None] == ["2", "3"]' &&
+  holds '[l["number"] for l in bench["lines"] if l["holds"] is None] == ["2", "3", "3"]' &&
     holds 'bench["missing"] == ["PyTorch: not wanted"]'
 }
 
@@ -157,11 +157,12 @@ def llmc(dtype, ours):
 check("2", [True], llmc("fp32", 330)), check("2", [False], llmc("fp32", 329))
 check("2", [True], llmc("bf16", 550)), check("2", [False], llmc("bf16", 549))
 
-def demo(ours):
-    return [("demo", "demo", f"{OURS}, 4 ranks", "tok/s", 1, {}), ("demo", "demo", f"{OURS}, 1 rank", "tok/s", ours, {}),
-            ("demo", "demo", "PyTorch eager", "tok/s", 100, {}), ("demo", "demo", "PyTorch compiled", "tok/s", 300, {})]
+def demo(fp32, bf16):
+    return [("demo", "demo, fp32", f"{OURS}, 4 ranks", "tok/s", 1, {}), ("demo", "demo, fp32", f"{OURS}, 1 rank", "tok/s", fp32, {}),
+            ("demo", "demo, fp32", "PyTorch eager", "tok/s", 100, {}), ("demo", "demo, fp32", "PyTorch compiled", "tok/s", 300, {}),
+            ("demo", "demo, bf16", f"{OURS}, 1 rank", "tok/s", bf16, {}), ("demo", "demo, bf16", "PyTorch eager", "tok/s", 1, {})]
 
-check("3", [True], demo(400)), check("3", [False], demo(399))
+check("3", [True, False], demo(400, 399)), check("3", [False, True], demo(399, 400))
 
 def ranks(stage, ours, rival, name):
     return [("ranks", "d12", f"{OURS}, 1 rank", "tok/s", 100, {}), ("ranks", "d12", name, "tok/s", rival, {}),
