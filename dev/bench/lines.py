@@ -100,10 +100,9 @@ def against_nanogpt(results):
         share = eager[0].more.get("percent_of_peak")
         if dtype == "fp32" and share is not None:
             found += f", {TIMES_NANOGPT:.0f} would be {TIMES_NANOGPT * share:.0f} % of peak"
-        rivals = [r for r in same_type if r.who.startswith(RIVAL) and r is not eager[0]]
-        for r in rivals:
-            found += f"; {ratio(best, r):.2f} times {r.who.removeprefix(RIVAL).strip()}"
-            found += "" if dtype == "fp32" else f" {dtype}"
+        for r in same_type:
+            if r.who.startswith(RIVAL) and r is not eager[0]:
+                found += f"; {ratio(best, r):.2f} times {r.who} in {dtype}"
         lines.append(Line("3", name, found, needed, times >= TIMES_NANOGPT))
     return lines
 
